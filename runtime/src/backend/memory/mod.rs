@@ -1,0 +1,1 @@
+//! Jobs in this process's memory: the reference model.

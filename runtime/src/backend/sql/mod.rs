@@ -1,0 +1,3 @@
+//! SQL databases: a job's state is the place where it lies.
+
+pub mod sqlite;

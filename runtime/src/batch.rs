@@ -1,0 +1,1 @@
+//! Group commit: what arrives while a write is in flight goes together in the next one.

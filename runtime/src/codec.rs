@@ -1,0 +1,123 @@
+//! Payload bytes: MessagePack by field name, or JSON; every payload says which it is.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How the bytes of a [`Payload`] are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Codec {
+    /// MessagePack with named fields: compact, and open to new fields. The default.
+    #[default]
+    MessagePack,
+    /// JSON, for payloads that other languages or people write.
+    Json,
+}
+
+impl Codec {
+    /// The number that stands for this codec in every store; never given to another.
+    #[must_use]
+    pub const fn tag(self) -> u8 {
+        match self {
+            Self::MessagePack => 1,
+            Self::Json => 2,
+        }
+    }
+
+    /// The codec of a stored number.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Codec`] when no codec has this number: a newer version wrote it.
+    pub fn from_tag(tag: u8) -> Result<Self> {
+        match tag {
+            1 => Ok(Self::MessagePack),
+            2 => Ok(Self::Json),
+            _ => Err(Error::new(
+                ErrorKind::Codec,
+                format!("payload codec {tag} is not known to this version; update this program"),
+            )),
+        }
+    }
+}
+
+/// Encoded bytes together with how they are encoded: a task's parameters, or its result.
+///
+/// ```
+/// use taskwright::codec::{Codec, Payload};
+///
+/// let payload = Payload::encode(Codec::Json, &(42, "ada"))?;
+/// assert_eq!(&payload.bytes[..], br#"[42,"ada"]"#);
+/// assert_eq!(payload.decode::<(u32, String)>()?, (42, "ada".to_owned()));
+/// # Ok::<(), taskwright::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payload {
+    /// How `bytes` is to be read.
+    pub codec: Codec,
+    /// The encoded value.
+    pub bytes: Bytes,
+}
+
+impl Payload {
+    /// Encodes `value`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Codec`] when the value's `Serialize` refuses.
+    pub fn encode<T: Serialize + ?Sized>(codec: Codec, value: &T) -> Result<Self> {
+        let encoded = match codec {
+            Codec::MessagePack => rmp_serde::to_vec_named(value).map_err(|error| error.to_string()),
+            Codec::Json => serde_json::to_vec(value).map_err(|error| error.to_string()),
+        };
+        match encoded {
+            Ok(bytes) => Ok(Self { codec, bytes: bytes.into() }),
+            Err(cause) => Err(Error::new(
+                ErrorKind::Codec,
+                format!("a {} does not encode; check its Serialize", std::any::type_name::<T>()),
+            )
+            .because(cause)),
+        }
+    }
+
+    /// Decodes the bytes as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Codec`] when the bytes are not a `T`.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        let decoded = match self.codec {
+            Codec::MessagePack => rmp_serde::from_slice(&self.bytes).map_err(|error| error.to_string()),
+            Codec::Json => serde_json::from_slice(&self.bytes).map_err(|error| error.to_string()),
+        };
+        decoded.map_err(|cause| {
+            let type_name = std::any::type_name::<T>();
+            Error::new(
+                ErrorKind::Codec,
+                format!(
+                    "{} bytes of {:?} do not decode as {type_name}; new parameters need #[serde(default)]",
+                    self.bytes.len(),
+                    self.codec,
+                ),
+            )
+            .because(cause)
+        })
+    }
+
+    /// The payload as JSON for people to read; bytes that do not decode are shown as a string.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        self.decode().unwrap_or_else(|_| serde_json::Value::String(self.bytes.escape_ascii().to_string()))
+    }
+}
+
+/// Shows the size and never the content, which may be private.
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Payload({:?}, {} bytes)", self.codec, self.bytes.len())
+    }
+}

@@ -1,0 +1,1 @@
+//! What one elected worker does for all: reap, prune.

@@ -1,0 +1,75 @@
+//! All that generated code may name. Not part of the public API.
+
+use std::future::Future;
+
+pub use inventory;
+pub use serde;
+pub use std as core_std;
+
+pub use crate::cli::main;
+pub use crate::context::Context;
+pub use crate::policy::Backoff;
+pub use crate::registry::Registration;
+pub use crate::task::{
+    Definition, Execution, LimitRule, Options, Parameter, RateRule, Run, StateNeed, Task, TaskArg, TaskError, TaskReturn,
+    TaskState,
+};
+
+/// What a task's function returned, judged.
+pub fn finish<R: TaskReturn>(returned: R) -> Result<R::Output, TaskError> {
+    returned.into_result().map_err(R::task_error)
+}
+
+/// As [`finish`], where only errors that `retry_if` accepts are worth another attempt.
+pub fn finish_if<R: TaskReturn>(returned: R, retry_if: impl FnOnce(&R::Error) -> bool) -> Result<R::Output, TaskError> {
+    returned.into_result().map_err(|error| {
+        let retry = retry_if(&error);
+        let error = R::task_error(error);
+        if retry { error } else { error.into_discard() }
+    })
+}
+
+/// The state that a parameter asks for. A worker checks before it starts that all state is there.
+pub fn state<'a, T: TaskState>(ctx: &'a Context, parameter: &str) -> Result<&'a T, TaskError> {
+    ctx.state::<T>().ok_or_else(|| {
+        TaskError::new(format!(
+            "no state of type {} for parameter `{parameter}`; give it with `app.state(..)`",
+            std::any::type_name::<T>()
+        ))
+    })
+}
+
+/// Runs a plain function on the worker's thread pool.
+pub fn blocking<T: Send + 'static>(
+    ctx: Context,
+    work: impl FnOnce(&Context) -> Result<T, TaskError> + Send + 'static,
+) -> impl Future<Output = Result<T, TaskError>> + Send {
+    crate::blocking::run(ctx, work)
+}
+
+/// Runs a task that is written as a struct, with its hooks.
+pub async fn run_hooked<T: Run>(task: T, ctx: Context) -> Result<T::Output, TaskError> {
+    let result = async {
+        task.before(&ctx).await?;
+        task.run(&ctx).await
+    };
+    match result.await.map_err(TaskError::from_boxed) {
+        Ok(output) => {
+            task.after(&ctx, &output).await;
+            Ok(output)
+        }
+        Err(error) => {
+            task.failed(&ctx, &error).await;
+            Err(error)
+        }
+    }
+}
+
+/// What the program is called, from its own manifest.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// `CARGO_PKG_NAME`.
+    pub name: &'static str,
+    /// `CARGO_PKG_VERSION`.
+    pub version: &'static str,
+}

@@ -1,0 +1,186 @@
+//! Which tasks this program can run.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use futures_util::future::BoxFuture;
+
+use crate::codec::Payload;
+use crate::context::{Context, States};
+use crate::error::{Error, ErrorKind, Result};
+use crate::task::{Definition, Execution, Task, TaskError};
+
+/// One task, ready to be run from bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Registration {
+    /// What is known at compile time.
+    pub definition: &'static Definition,
+    pub(crate) run: RunFn,
+}
+
+/// Decodes a payload, runs the task, and encodes its result.
+pub(crate) type RunFn = fn(&Payload, Context) -> BoxFuture<'static, Result<Option<Payload>, RunError>>;
+
+/// Why running a task gave no result.
+#[derive(Debug)]
+pub(crate) enum RunError {
+    /// The payload is not this task's.
+    Payload(Error),
+    /// The task failed.
+    Task(TaskError),
+    /// The task succeeded, and its result can't be kept.
+    Result(Error),
+}
+
+inventory::collect!(Registration);
+
+impl Registration {
+    /// The registration of `T`.
+    #[must_use]
+    pub const fn of<T: Task>() -> Self {
+        Self { definition: T::DEFINITION, run: run::<T> }
+    }
+}
+
+fn run<T: Task>(payload: &Payload, ctx: Context) -> BoxFuture<'static, Result<Option<Payload>, RunError>> {
+    let codec = payload.codec;
+    match payload.decode::<T>() {
+        Err(error) => Box::pin(std::future::ready(Err(RunError::Payload(error)))),
+        Ok(task) => Box::pin(async move {
+            let keeps = ctx.spec().keep_result.is_some();
+            let output = task.run(ctx).await.map_err(RunError::Task)?;
+            let encode = || Payload::encode(codec, &output).map_err(RunError::Result);
+            keeps.then(encode).transpose()
+        }),
+    }
+}
+
+/// The tasks of a program by name and alias.
+#[derive(Clone, Default)]
+pub struct Registry {
+    tasks: Vec<Registration>,
+    /// Every name and alias, to a place in `tasks`.
+    names: HashMap<&'static str, usize>,
+}
+
+impl Registry {
+    /// No tasks.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every task that is linked into this program, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Wiring`] when two tasks have one name, or a name is not a [`Name`](crate::Name).
+    pub fn linked() -> Result<Self> {
+        let mut tasks: Vec<_> = inventory::iter::<Registration>.into_iter().copied().collect();
+        tasks.sort_by_key(|task| (task.definition.name, task.definition.file, task.definition.line));
+        tasks.into_iter().try_fold(Self::new(), Self::add)
+    }
+
+    /// Adds `T`, for programs that list their tasks.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Wiring`] when its name is taken by another task.
+    pub fn with<T: Task>(self) -> Result<Self> {
+        self.add(Registration::of::<T>())
+    }
+
+    fn add(mut self, task: Registration) -> Result<Self> {
+        let definition = task.definition;
+        for name in std::iter::once(&definition.name).chain(definition.aliases) {
+            crate::job::Name::new(name).map_err(|error| {
+                Error::new(ErrorKind::Wiring, "a task's name can't be used").context("at", place(definition)).because(error)
+            })?;
+            if let Some(&taken) = self.names.get(name) {
+                let first = self.tasks[taken].definition;
+                if std::ptr::eq(first, definition) {
+                    return Ok(self);
+                }
+                return Err(Error::new(
+                    ErrorKind::Wiring,
+                    format!(
+                        "two tasks are called `{name}`: {} and {}; give one of them #[task(name = \"..\")]",
+                        place(first),
+                        place(definition),
+                    ),
+                ));
+            }
+            self.names.insert(name, self.tasks.len());
+        }
+        self.tasks.push(task);
+        Ok(self)
+    }
+
+    /// The task of this name or alias.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Registration> {
+        self.names.get(name).map(|&index| &self.tasks[index])
+    }
+
+    /// Every task, in the order added; by name when linked.
+    pub fn iter(&self) -> impl Iterator<Item = &Registration> {
+        self.tasks.iter()
+    }
+
+    /// Whether a worker could start with these tasks and this state.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Wiring`] when there is no task, or one needs state that nobody gave;
+    /// [`ErrorKind::Unsupported`] when one asks for what nothing here offers.
+    pub(crate) fn check(&self, states: &States) -> Result<()> {
+        if self.tasks.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Wiring,
+                "no task is registered; a crate that is never named in code is not linked: write `use my_tasks as _;`",
+            ));
+        }
+        let missing: Vec<String> = self.iter().flat_map(|task| missing_state(task.definition, states)).collect();
+        if !missing.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Wiring,
+                format!("state is missing; give it with `app.state(..)`: {}", missing.join("; ")),
+            ));
+        }
+        self.iter().try_for_each(|task| unsupported(task.definition))
+    }
+}
+
+fn missing_state<'a>(definition: &'a Definition, states: &'a States) -> impl Iterator<Item = String> + 'a {
+    let missing = definition.state.iter().filter(|need| !states.contains((need.type_id)()));
+    missing.map(|need| {
+        format!("`{}: {}` of task {} ({})", need.parameter, (need.type_name)(), definition.name, place(definition))
+    })
+}
+
+fn unsupported(definition: &Definition) -> Result<()> {
+    let options = &definition.options;
+    let asked = [
+        ("limit", options.limit.is_some()),
+        ("rate", options.rate.is_some()),
+        ("isolate = \"process\"", definition.execution == Execution::Process),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        None => Ok(()),
+        Some((option, _)) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("task {} asks for `{option}`, which no backend offers yet; remove it", definition.name),
+        )
+        .context("at", place(definition))),
+    }
+}
+
+fn place(definition: &Definition) -> String {
+    format!("{}:{}", definition.file, definition.line)
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.tasks.iter().map(|task| task.definition.name)).finish()
+    }
+}

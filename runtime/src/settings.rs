@@ -1,0 +1,1 @@
+//! Layered configuration, every value with its origin.

@@ -1,0 +1,1 @@
+//! For tests: the conformance suite, fault injection, clocks. Outside of semantic versioning.
