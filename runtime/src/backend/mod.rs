@@ -85,17 +85,22 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// A job is due at its [`When`](crate::job::When), resolved by the store's clock.
     /// With [`Info::atomic_push`] either all jobs of the batch are stored (those answered otherwise excepted) or none.
+    /// A batch pushed again is answered as at first, with [`Pushed::Repeated`] in place of [`Pushed::Stored`]: what it
+    /// stored may have ended since, and a job that was refused is refused again.
+    /// Of two jobs in one batch with the same unique key the first is stored, and the second conflicts with it.
     async fn push(&self, push: &Push) -> Result<Vec<Pushed>>;
 
     /// Hands out jobs that are due, in order (P2, P4, P6, P10, P11), each under a lease that lives for `ttl`.
     ///
-    /// Queues are served in the order given, each up to its own limit, all together up to the claim's.
+    /// Queues, all different, are served in the order given, each up to its own limit, all together up to the claim's.
     /// Every job comes out as [`policy::state::claim`](crate::policy::state::claim) left it.
     async fn claim(&self, claim: &Claim) -> Result<Claimed>;
 
     /// Renews leases for `ttl` from now, writes progress (P3), and tells the worker what it should know (P9, P11).
     ///
-    /// A lease that lapsed but was not yet reaped is renewed.
+    /// A lease lives until `ttl` has passed since it was given or renewed, and lapses at that moment.
+    /// One that lapsed but was not yet reaped is renewed, and may still be settled.
+    /// That a job was called off is told every time, until its attempt ends.
     /// A worker may send it without leases, to be seen and to hear which queues are paused.
     async fn extend(&self, extend: &Extend) -> Result<Extended>;
 
@@ -105,6 +110,10 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>>;
 
     /// Calls jobs off (P9): waiting ones end at once, running ones are marked.
+    ///
+    /// A marked job never waits again.
+    /// Where its attempt would put it back (a retry, a return, a crash), it ends by
+    /// [`policy::state::cancel`](crate::policy::state::cancel) with this reason instead; any other ending stands.
     async fn cancel(&self, cancel: &Cancel) -> Result<Vec<Cancelled>>;
 
     /// Puts back or discards jobs whose lease has lapsed (P5), and ends waiting jobs whose expiry has passed (P10).
@@ -380,7 +389,7 @@ pub enum Hint {
 pub trait Leader: Send + Sync {
     /// Becomes or stays the leader for `ttl` from now; `None` while somebody else is.
     ///
-    /// The returned term is higher than that of every earlier leader.
+    /// The returned term is higher than that of every earlier leader, and stays the same while it is renewed in time.
     async fn campaign(&self, role: &Name, worker: WorkerId, ttl: Duration) -> Result<Option<Term>>;
 
     /// Steps down, if it leads, so that another can follow at once.
@@ -395,12 +404,15 @@ pub struct Term(pub u64);
 #[async_trait]
 pub trait Inspect: Send + Sync {
     /// Jobs that match, newest first, at most `limit`, starting after the job `after` of an earlier page.
+    ///
+    /// Newest means the highest id, so that pages neither overlap nor skip while jobs come and go.
+    /// States are [shown](crate::policy::state::shown) as of now.
     async fn list(&self, filter: &JobFilter, after: Option<JobId>, limit: usize) -> Result<Vec<Job>>;
 
     /// Each queue that holds an unfinished job or is paused, by name.
     async fn queues(&self) -> Result<Vec<QueueStats>>;
 
-    /// Each worker whose heartbeat has not lapsed, oldest first.
+    /// Each worker whose last [`extend`](Backend::extend) is less than its `ttl` ago, the first started first.
     async fn workers(&self) -> Result<Vec<WorkerStats>>;
 
     /// Does `change` to jobs that match and that it applies to, at most `limit` of them.
