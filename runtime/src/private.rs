@@ -6,6 +6,7 @@ pub use inventory;
 pub use serde;
 pub use std as core_std;
 
+#[cfg(feature = "cli")]
 pub use crate::cli::main;
 pub use crate::context::Context;
 pub use crate::policy::Backoff;

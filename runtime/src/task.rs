@@ -28,6 +28,11 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// The task's name, options and shape, as written in its attribute.
     const DEFINITION: &'static Definition;
 
+    /// The key of [`Options::unique`] with this task's parameters filled in; `None` when the attribute asks for none.
+    fn unique_key(&self) -> Option<String> {
+        None
+    }
+
     /// Runs one attempt.
     fn run(self, ctx: Context) -> impl Future<Output = Result<Self::Output, TaskError>> + Send;
 }
