@@ -3,9 +3,171 @@
 use std::sync::Arc;
 
 use crate::backend::Backend;
-use crate::error::{Error, Result};
+use crate::backend::memory::Memory;
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::Name;
+
+/// A kind of backend that a URL can name.
+struct Scheme {
+    name: &'static str,
+    /// What its URLs look like, for messages.
+    form: &'static str,
+    /// The cargo feature that compiles it in; `None` when it always is.
+    feature: Option<&'static str>,
+}
+
+const SCHEMES: [Scheme; 2] = [
+    Scheme { name: "memory", form: "`memory:` or `memory:NAME`", feature: None },
+    Scheme { name: "sqlite", form: "`sqlite:PATH/TO/FILE`", feature: Some("sqlite") },
+];
 
 /// Connects to the backend that `url` names.
+///
+/// - `memory:` is a new store in this process; `memory:NAME` is the one of that name, shared within the process.
+/// - `sqlite:PATH` is a file, made when it is not there.
+///
+/// # Errors
+///
+/// [`ErrorKind::Invalid`] when no backend has such URLs, [`ErrorKind::Unsupported`] when this build lacks the one that
+/// has, and whatever connecting to it meets. No message shows a password.
+///
+/// ```
+/// # async fn example() -> taskwright::Result<()> {
+/// let backend = taskwright::backend::connect::connect("memory:tests").await?;
+/// assert_eq!(backend.info().name, "memory");
+/// # Ok(())
+/// # }
+/// ```
 pub async fn connect(url: &str) -> Result<Arc<dyn Backend>> {
-    Err(Error::invalid(format!("`{url}` names no backend")))
+    let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(url))?;
+    match scheme {
+        "memory" => Ok(Arc::new(memory(url, rest)?)),
+        other => match SCHEMES.iter().find(|known| known.name == other) {
+            Some(known) => Err(not_compiled(known)),
+            None => Err(unknown(url)),
+        },
+    }
+}
+
+fn memory(url: &str, name: &str) -> Result<Memory> {
+    if name.is_empty() {
+        return Ok(Memory::new());
+    }
+    // The name's own error shows it unmasked, so it is not passed on.
+    let name = Name::new(name).map_err(|_| {
+        let shown = masked(url);
+        Error::invalid(format!("`{shown}` names no memory store; a name is 1 to 128 characters of [A-Za-z0-9._:-]"))
+    })?;
+    Ok(Memory::named(&name))
+}
+
+fn unknown(url: &str) -> Error {
+    let forms = SCHEMES.map(|scheme| scheme.form).join(", ");
+    Error::invalid(format!("`{}` names no backend; a URL is one of {forms}", masked(url)))
+}
+
+fn not_compiled(scheme: &Scheme) -> Error {
+    let feature = scheme.feature.unwrap_or(scheme.name);
+    Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "this program was built without the {} backend; enable the feature `{feature}` of taskwright in Cargo.toml",
+            scheme.name
+        ),
+    )
+}
+
+/// A URL for people to read, with all that may be secret in it hidden: the password, and the values of parameters
+/// whose names sound like one. Where it can't tell, it hides too much.
+///
+/// ```
+/// use taskwright::backend::connect::masked;
+///
+/// assert_eq!(masked("postgres://ada:secret@db.example/jobs"), "postgres://ada:***@db.example/jobs");
+/// assert_eq!(masked("sqs://queue?secret_key=abc&region=eu"), "sqs://queue?secret_key=***&region=eu");
+/// ```
+#[must_use]
+pub fn masked(url: &str) -> String {
+    let url = without_password(url);
+    let Some((address, parameters)) = url.split_once('?') else { return url };
+    let parameters: Vec<_> = parameters.split('&').map(masked_parameter).collect();
+    format!("{address}?{}", parameters.join("&"))
+}
+
+/// Hides what stands between the first colon and the last `@`: a password that nobody escaped may hold both, and
+/// everything else that ends a part of a URL.
+fn without_password(url: &str) -> String {
+    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |end| end + "://".len()));
+    let masked = rest.rsplit_once('@').and_then(|(credentials, place)| Some((credentials.split_once(':')?.0, place)));
+    match masked {
+        Some((user, place)) => format!("{scheme}{user}:***@{place}"),
+        None => url.to_owned(),
+    }
+}
+
+fn masked_parameter(parameter: &str) -> String {
+    const SECRETS: [&str; 5] = ["pass", "secret", "token", "key", "pwd"];
+    match parameter.split_once('=') {
+        Some((name, _)) if SECRETS.iter().any(|word| name.to_ascii_lowercase().contains(word)) => format!("{name}=***"),
+        _ => parameter.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_unnamed_memory_url_is_a_store_of_its_own_and_a_named_one_is_shared() {
+        for (url, shared) in [("memory:", false), ("memory:shared-by-name", true)] {
+            let (one, two) = (connect(url).await.unwrap(), connect(url).await.unwrap());
+            one.inspect().unwrap().pause(&Name::new("mail").unwrap(), true).await.unwrap();
+            assert_eq!(two.inspect().unwrap().queues().await.unwrap().len(), usize::from(shared), "{url}");
+            assert_eq!(two.info().location, url);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_url_is_told_the_valid_forms_and_keeps_its_password() {
+        for url in ["", "postgress://ada:hunter2@db/jobs", "jobs.db", "memory", "://ada:hunter2@db", "ada:hunter2@db"] {
+            let error = connect(url).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{url}");
+            assert!(error.to_string().contains("`memory:` or `memory:NAME`, `sqlite:PATH/TO/FILE`"), "{error}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_memory_store_with_a_bad_name_is_refused() {
+        let error = connect("memory:no spaces").await.unwrap_err();
+        assert_eq!(
+            error.message(),
+            "`memory:no spaces` names no memory store; a name is 1 to 128 characters of [A-Za-z0-9._:-]"
+        );
+        let error = connect("memory://ada:hunter2@db").await.unwrap_err();
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+
+    #[test]
+    fn a_backend_that_is_not_compiled_in_names_its_feature() {
+        let error = not_compiled(&SCHEMES[1]);
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("enable the feature `sqlite`"), "{error}");
+    }
+
+    #[test]
+    fn passwords_are_hidden_wherever_they_stand() {
+        let cases = [
+            ("redis://:hunter2@host", "redis://:***@host"),
+            ("redis://host:6379/0", "redis://host:6379/0"),
+            ("pg://a:hun@ter:2@host/x?password=hunter2", "pg://a:***@host/x?password=***"),
+            ("nats://host?Auth_Token=hunter2&a=b", "nats://host?Auth_Token=***&a=b"),
+            ("sqlite:/var/lib/jobs.db?synchronous=normal", "sqlite:/var/lib/jobs.db?synchronous=normal"),
+            ("pg://a:hun?ter2@host", "pg://a:***@host"),
+            ("pg://a:hun/ter2@host", "pg://a:***@host"),
+        ];
+        for (url, shown) in cases {
+            assert_eq!(masked(url), shown);
+        }
+    }
 }

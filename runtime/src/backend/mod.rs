@@ -112,8 +112,8 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Calls jobs off (P9): waiting ones end at once, running ones are marked.
     ///
     /// A marked job never waits again.
-    /// Where its attempt would put it back (a retry, a return, a crash), it ends by
-    /// [`policy::state::cancel`](crate::policy::state::cancel) with this reason instead; any other ending stands.
+    /// Where its attempt put it back (a retry, a return, a crash), it ends by
+    /// [`policy::state::heed`](crate::policy::state::heed) with this reason after all; any other ending stands.
     async fn cancel(&self, cancel: &Cancel) -> Result<Vec<Cancelled>>;
 
     /// Puts back or discards jobs whose lease has lapsed (P5), and ends waiting jobs whose expiry has passed (P10).

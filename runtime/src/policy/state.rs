@@ -179,6 +179,16 @@ pub fn cancel(job: &mut Job, reason: &str, now: Timestamp) -> Placement {
     finish(job, State::Cancelled, now)
 }
 
+/// A running job was called off and its attempt has ended in `placement`: one that would wait again is cancelled.
+///
+/// So a cancelled job stays cancelled also when its worker crashed or stopped before it heard of it.
+pub fn heed(job: &mut Job, placement: Placement, called_off: Option<&str>, now: Timestamp) -> Placement {
+    match (placement, called_off) {
+        (Placement::Waiting, Some(reason)) => cancel(job, reason, now),
+        _ => placement,
+    }
+}
+
 /// A waiting job's expiry has passed.
 pub fn expire(job: &mut Job, now: Timestamp) -> Placement {
     record_unstarted(job, Ending::Expired, None, now);
