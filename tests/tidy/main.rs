@@ -1,0 +1,6 @@
+//! What the compiler can't hold: import direction, cited promises, living links, no leftovers.
+
+mod imports;
+mod leftovers;
+mod links;
+mod tree;
