@@ -1,5 +1,141 @@
-//! The wiring of a program: state, middleware, commands.
+//! The wiring of a program: state, middleware, and what its worker is like.
 
-/// The wiring of a program.
+use std::sync::Arc;
+
+use tower::{Layer, Service};
+
+use crate::client::Client;
+use crate::context::States;
+use crate::error::Result;
+use crate::registry::Registry;
+use crate::task::TaskState;
+use crate::worker::{BoxError, Shutdown, Summary, TaskCall, TaskResponse, TaskService, Worker, WorkerOptions};
+
+/// The wiring of a program: what its tasks need, and what goes around them.
+///
+/// [`#[taskwright::main]`](macro@crate::main) hands one to the application's function and runs the command line with
+/// what comes back. The same value also runs inside another program, such as a web server or a test:
+///
+/// ```
+/// use taskwright::prelude::*;
+/// use taskwright::Shutdown;
+///
+/// struct Greeting(&'static str);
+///
+/// #[task]
+/// async fn greet(name: String, #[state] greeting: &Greeting) -> TaskResult<String> {
+///     Ok(format!("{} {name}", greeting.0))
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> taskwright::Result<()> {
+/// let app = App::new().url("memory:").state(Greeting("hello"));
+/// let client = app.client().await?;
+/// let shutdown = Shutdown::new();
+/// let worker = tokio::spawn(app.run_worker(client.clone(), shutdown.clone()));
+///
+/// let greeting = client.dispatch(Greet::new("ada")).await?.await?;
+/// assert_eq!(greeting, "hello ada");
+/// shutdown.stop();
+/// # worker.await.expect("the worker does not panic")?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Default)]
-pub struct App;
+pub struct App {
+    states: States,
+    registry: Option<Registry>,
+    layers: crate::worker::Layers,
+    options: WorkerOptions,
+    url: Option<String>,
+}
+
+impl App {
+    /// Nothing wired: every linked task, no state, the default worker.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives tasks a value, for parameters marked `#[state]` of type `&T`, `T` or `Arc<T>`.
+    #[must_use]
+    pub fn state<T: TaskState>(mut self, value: T) -> Self {
+        self.states.insert(value);
+        self
+    }
+
+    /// Puts a tower layer around every attempt, outside of those added before.
+    #[must_use]
+    pub fn layer<L>(mut self, layer: &L) -> Self
+    where
+        L: Layer<TaskService>,
+        L::Service: Service<TaskCall, Response = TaskResponse, Error: Into<BoxError>> + Clone + Send + Sync + 'static,
+        <L::Service as Service<TaskCall>>::Future: Send + 'static,
+    {
+        self.layers = self.layers.around(layer);
+        self
+    }
+
+    /// Runs these tasks instead of all that are linked.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Changes how the worker behaves; stronger than configuration and command line.
+    #[must_use]
+    pub fn options(mut self, change: impl FnOnce(&mut WorkerOptions)) -> Self {
+        change(&mut self.options);
+        self
+    }
+
+    /// The backend to use; stronger than configuration and command line.
+    #[must_use]
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(url.into());
+        self
+    }
+
+    /// A client of the program's backend, also made the process default.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotConfigured`](crate::ErrorKind::NotConfigured) when no URL was given; else what
+    /// [`Client::connect`] says.
+    pub async fn client(&self) -> Result<Client> {
+        let client = Client::connect(self.url.as_deref().unwrap_or(DEFAULT_URL)).await?;
+        Ok(client)
+    }
+
+    /// The tasks that this program can run.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Wiring`](crate::ErrorKind::Wiring) when two linked tasks have one name.
+    pub fn tasks(&self) -> Result<Registry> {
+        self.registry.clone().map_or_else(Registry::linked, Ok)
+    }
+
+    /// The worker of this program.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::new`].
+    pub fn worker(self, client: Client) -> Result<Worker> {
+        let registry = self.tasks()?;
+        Ok(Worker::new(client, registry, Arc::new(self.states), self.options)?.with_layers(self.layers))
+    }
+
+    /// Runs the worker of this program until `shutdown` says stop.
+    ///
+    /// # Errors
+    ///
+    /// As [`App::worker`]; a worker that has started does not fail.
+    pub async fn run_worker(self, client: Client, shutdown: Shutdown) -> Result<Summary> {
+        self.worker(client)?.run(shutdown).await
+    }
+}
+
+/// Where jobs are kept unless anybody says otherwise.
+pub(crate) const DEFAULT_URL: &str = "sqlite:taskwright.db";

@@ -56,7 +56,7 @@ pub(crate) struct ProgressCell {
     /// Held for a move only, never across an await.
     latest: Mutex<Option<Progress>>,
     /// Tells the lease keeper that some job of its worker has news.
-    pub(crate) news: Arc<Notify>,
+    news: Arc<Notify>,
 }
 
 impl ProgressCell {
@@ -66,6 +66,11 @@ impl ProgressCell {
 
     pub(crate) fn take(&self) -> Option<Progress> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Returns what could not be written, unless there is newer news.
+    pub(crate) fn put_back(&self, progress: Progress) {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(progress);
     }
 
     fn set(&self, progress: Progress) {

@@ -51,6 +51,12 @@ impl Name {
         )))
     }
 
+    /// The queue of tasks that name none: `default`.
+    #[must_use]
+    pub fn default_queue() -> Self {
+        Self("default".into())
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

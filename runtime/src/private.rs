@@ -12,8 +12,8 @@ pub use crate::context::Context;
 pub use crate::policy::Backoff;
 pub use crate::registry::Registration;
 pub use crate::task::{
-    Definition, Execution, LimitRule, Options, Parameter, RateRule, Run, StateNeed, Task, TaskArg, TaskError, TaskReturn,
-    TaskState,
+    Definition, Execution, LimitRule, Options, Parameter, RateRule, Run, StateNeed, Task, TaskArg, TaskError,
+    TaskReturn, TaskState,
 };
 
 /// What a task's function returned, judged.

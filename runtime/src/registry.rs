@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use crate::codec::Payload;
 use crate::context::{Context, States};
 use crate::error::{Error, ErrorKind, Result};
-use crate::task::{Definition, Execution, Task, TaskError};
+use crate::task::{Definition, Execution, Task};
 
 /// One task, ready to be run from bytes.
 #[derive(Clone, Copy, Debug)]
@@ -18,18 +18,40 @@ pub struct Registration {
     pub(crate) run: RunFn,
 }
 
-/// Decodes a payload, runs the task, and encodes its result.
-pub(crate) type RunFn = fn(&Payload, Context) -> BoxFuture<'static, Result<Option<Payload>, RunError>>;
+/// Decodes the payload of a context, runs the task, and encodes its result.
+///
+/// An error is the task's own, or a [`RunError`].
+pub(crate) type RunFn = fn(Context) -> BoxFuture<'static, Result<Option<Payload>, BoxError>>;
 
-/// Why running a task gave no result.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a task could not be run, or its result not be kept.
 #[derive(Debug)]
 pub(crate) enum RunError {
     /// The payload is not this task's.
     Payload(Error),
-    /// The task failed.
-    Task(TaskError),
-    /// The task succeeded, and its result can't be kept.
+    /// The task succeeded, and its result does not encode.
     Result(Error),
+}
+
+impl RunError {
+    fn error(&self) -> &Error {
+        match self {
+            Self::Payload(error) | Self::Result(error) => error,
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error().fmt(f)
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(self.error())
+    }
 }
 
 inventory::collect!(Registration);
@@ -42,15 +64,15 @@ impl Registration {
     }
 }
 
-fn run<T: Task>(payload: &Payload, ctx: Context) -> BoxFuture<'static, Result<Option<Payload>, RunError>> {
-    let codec = payload.codec;
+fn run<T: Task>(ctx: Context) -> BoxFuture<'static, Result<Option<Payload>, BoxError>> {
+    let payload = &ctx.spec().payload;
+    let (codec, keeps) = (payload.codec, ctx.spec().keep_result.is_some());
     match payload.decode::<T>() {
-        Err(error) => Box::pin(std::future::ready(Err(RunError::Payload(error)))),
+        Err(error) => Box::pin(std::future::ready(Err(RunError::Payload(error).into()))),
         Ok(task) => Box::pin(async move {
-            let keeps = ctx.spec().keep_result.is_some();
-            let output = task.run(ctx).await.map_err(RunError::Task)?;
+            let output = task.run(ctx).await?;
             let encode = || Payload::encode(codec, &output).map_err(RunError::Result);
-            keeps.then(encode).transpose()
+            Ok(keeps.then(encode).transpose()?)
         }),
     }
 }
@@ -94,7 +116,9 @@ impl Registry {
         let definition = task.definition;
         for name in std::iter::once(&definition.name).chain(definition.aliases) {
             crate::job::Name::new(name).map_err(|error| {
-                Error::new(ErrorKind::Wiring, "a task's name can't be used").context("at", place(definition)).because(error)
+                Error::new(ErrorKind::Wiring, "a task's name can't be used")
+                    .context("at", place(definition))
+                    .because(error)
             })?;
             if let Some(&taken) = self.names.get(name) {
                 let first = self.tasks[taken].definition;

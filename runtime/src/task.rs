@@ -416,10 +416,7 @@ mod tests {
         assert_eq!(wrapped.reaction(), Reaction::Discard);
         assert_eq!(wrapped.to_string(), "outer");
         let through_anyhow = anyhow::Error::from(TaskError::snooze(Duration::from_secs(1))).context("while napping");
-        assert_eq!(
-            TaskError::from_boxed(through_anyhow.into()).reaction(),
-            Reaction::Snooze(Duration::from_secs(1))
-        );
+        assert_eq!(TaskError::from_boxed(through_anyhow.into()).reaction(), Reaction::Snooze(Duration::from_secs(1)));
     }
 
     #[test]

@@ -99,10 +99,10 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self> {
         match text.parse::<jiff::Timestamp>() {
             Ok(timestamp) => Ok(Self(timestamp.as_microsecond())),
-            Err(error) => Err(Error::invalid(format!(
-                "`{text}` is not a moment in time; write it like `2026-01-02T03:04:05Z`"
-            ))
-            .because(error)),
+            Err(error) => {
+                Err(Error::invalid(format!("`{text}` is not a moment in time; write it like `2026-01-02T03:04:05Z`"))
+                    .because(error))
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Every backend and the worker ask here, so that they can't disagree.
 
 pub mod backoff;
+pub mod prefetch;
 pub mod state;
 
 pub use backoff::Backoff;
