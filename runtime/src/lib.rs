@@ -55,7 +55,9 @@ pub use handle::JobHandle;
 pub use job::{JobId, Name, State};
 pub use policy::Backoff;
 pub use task::{Run, Task, TaskError, TaskResult};
-pub use taskwright_macros::{Task, main, task};
+#[cfg(feature = "cli")]
+pub use taskwright_macros::main;
+pub use taskwright_macros::{Task, task};
 pub use time::{Timestamp, format_duration, parse_duration};
 pub use worker::{Shutdown, Worker};
 

@@ -1,10 +1,22 @@
 //! All that generated code may name. Not part of the public API.
 
+use std::borrow::Borrow;
+use std::fmt::Display;
 use std::future::Future;
+
+// The names of the standard library that generated code needs, whatever they mean where it stands.
+pub use std::borrow::ToOwned;
+pub use std::clone::Clone;
+pub use std::convert::Into;
+pub use std::option::Option::{self, Some};
+pub use std::process::ExitCode;
+pub use std::result::Result;
+pub use std::string::String;
+pub use std::time::Duration;
+pub use std::{concat, env, file, format, line, stringify};
 
 pub use inventory;
 pub use serde;
-pub use std as core_std;
 
 #[cfg(feature = "cli")]
 pub use crate::cli::main;
@@ -39,6 +51,31 @@ pub fn state<'a, T: TaskState>(ctx: &'a Context, parameter: &str) -> Result<&'a 
         ))
     })
 }
+
+/// The state that a parameter takes by value.
+pub fn state_clone<T: TaskState + Clone>(ctx: &Context, parameter: &str) -> Result<T, TaskError> {
+    state::<T>(ctx, parameter).cloned()
+}
+
+/// What a function borrows from its payload.
+pub fn lend<T: ToOwned + ?Sized>(owned: &T::Owned) -> &T {
+    owned.borrow()
+}
+
+/// A parameter as a part of a key.
+pub fn key_part<T: KeyPart + ?Sized>(value: &T) -> &T {
+    value
+}
+
+/// A parameter that a key such as `unique = "receipt-{order}"` can name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be a part of a key",
+    label = "is named in a key and has no `Display`",
+    note = "a parameter that a key names in braces implements `Display`"
+)]
+pub trait KeyPart: Display {}
+
+impl<T: Display + ?Sized> KeyPart for T {}
 
 /// Runs a plain function on the worker's thread pool.
 pub fn blocking<T: Send + 'static>(

@@ -383,6 +383,14 @@ pub struct Parameter {
     pub type_name: &'static str,
 }
 
+impl Parameter {
+    /// A parameter of type `T`.
+    #[must_use]
+    pub const fn of<T: TaskArg>(name: &'static str, type_name: &'static str) -> Self {
+        Self { name, type_name }
+    }
+}
+
 /// A value that a task needs from [`App::state`](crate::App::state).
 #[derive(Clone, Copy, Debug)]
 pub struct StateNeed {

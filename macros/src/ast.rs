@@ -1,0 +1,283 @@
+//! What was meant: a task with its parameters, each of one kind.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::ext::IdentExt;
+use syn::spanned::Spanned as _;
+use syn::{
+    Attribute, Data, DataStruct, DeriveInput, Expr, ExprLit, Fields, FnArg, Ident, Lit, Meta, Pat, PatType, ReturnType,
+    Type,
+};
+
+use crate::errors::Errors;
+use crate::options::{Isolation, Options, Piece, Template};
+use crate::parse::Function;
+use crate::path::Runtime;
+
+/// A function that is a task.
+pub(crate) struct Task<'a> {
+    pub(crate) runtime: Runtime,
+    pub(crate) options: Options,
+    pub(crate) function: &'a Function,
+    /// The name of the struct beside the function.
+    pub(crate) payload: Ident,
+    pub(crate) parameters: Vec<Parameter<'a>>,
+}
+
+/// A parameter of a task's function.
+pub(crate) struct Parameter<'a> {
+    pub(crate) ident: &'a Ident,
+    pub(crate) kind: Kind,
+    /// The type without the `&` that lends it.
+    pub(crate) ty: &'a Type,
+    /// The parameter is `&T`: it lends what it names.
+    pub(crate) lent: bool,
+    /// What belongs on the payload's field: docs, `#[serde]`, `#[cfg]`.
+    pub(crate) attrs: Vec<&'a Attribute>,
+}
+
+/// Where a parameter's value comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Payload,
+    State,
+    Context,
+}
+
+impl<'a> Task<'a> {
+    pub(crate) fn new(function: &'a Function, options: Options, errors: &Errors) -> Self {
+        let payload = options.struct_name.clone().unwrap_or_else(|| payload_name(&function.sig.ident, errors));
+        Self {
+            runtime: Runtime::new(options.krate.as_ref()),
+            function,
+            payload,
+            parameters: function.sig.inputs.iter().filter_map(|input| Parameter::new(input, errors)).collect(),
+            options,
+        }
+    }
+
+    pub(crate) fn is_async(&self) -> bool {
+        self.function.sig.asyncness.is_some()
+    }
+
+    /// What the function returns.
+    pub(crate) fn output(&self) -> TokenStream {
+        match &self.function.sig.output {
+            ReturnType::Default => quote!(()),
+            ReturnType::Type(_, ty) => quote!(#ty),
+        }
+    }
+
+    /// The place to blame when the return type does not fit.
+    pub(crate) fn output_span(&self) -> Span {
+        match &self.function.sig.output {
+            ReturnType::Default => self.function.sig.ident.span(),
+            ReturnType::Type(_, ty) => ty.span(),
+        }
+    }
+
+    /// The parameters that travel.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &Parameter<'a>> {
+        self.parameters.iter().filter(|parameter| parameter.kind == Kind::Payload)
+    }
+
+    pub(crate) fn states(&self) -> impl Iterator<Item = &Parameter<'a>> {
+        self.parameters.iter().filter(|parameter| parameter.kind == Kind::State)
+    }
+
+    pub(crate) fn execution(&self) -> Execution {
+        match &self.options.isolate {
+            Some(isolate) if isolate.value == Isolation::Process => Execution::Process,
+            _ if self.is_async() => Execution::Async,
+            _ => Execution::Blocking,
+        }
+    }
+}
+
+/// How a task runs, by the names that the runtime has for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Execution {
+    Async,
+    Blocking,
+    Process,
+}
+
+impl<'a> Parameter<'a> {
+    /// What a parameter is; what has no name or is `self` is no parameter of a task, and a mistake.
+    fn new(input: &'a FnArg, errors: &Errors) -> Option<Self> {
+        let FnArg::Typed(PatType { attrs, pat, ty, .. }) = input else {
+            errors.at(input, "a task is a free function; make what it needs of `self` a parameter, marked `#[state]` if the worker provides it");
+            return None;
+        };
+        let Pat::Ident(pattern) = &**pat else {
+            errors.at(
+                pat,
+                "a task's parameter needs a name, which is its name in the payload; take the pattern apart in the body",
+            );
+            return None;
+        };
+        let (ty, lent) = match &**ty {
+            Type::Reference(reference) => (&*reference.elem, true),
+            ty => (ty, false),
+        };
+        Some(Self {
+            ident: &pattern.ident,
+            kind: Kind::new(attrs, ty),
+            ty,
+            lent,
+            attrs: attrs.iter().filter(|attr| !is_mark(attr)).collect(),
+        })
+    }
+
+    /// The name in the payload.
+    pub(crate) fn name(&self) -> String {
+        self.ident.unraw().to_string()
+    }
+
+    /// A number, a `char` or a `bool`: a type for which a literal would be ambiguous behind `impl Into`.
+    pub(crate) fn is_primitive(&self) -> bool {
+        const PRIMITIVES: [&str; 16] = [
+            "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64",
+            "bool", "char",
+        ];
+        matches!(self.ty, Type::Path(path) if path.path.get_ident().is_some_and(|ident| PRIMITIVES.iter().any(|name| ident == name)))
+    }
+
+    /// Whether serde is told how to treat it, so that its type need not be serializable by itself.
+    pub(crate) fn has_serde_attr(&self) -> bool {
+        self.attrs.iter().any(|attr| attr.path().is_ident("serde") || attr.path().is_ident("cfg_attr"))
+    }
+
+    pub(crate) fn is_documented(&self) -> bool {
+        self.attrs.iter().any(|attr| attr.path().is_ident("doc"))
+    }
+}
+
+impl Kind {
+    fn new(attrs: &[Attribute], ty: &Type) -> Self {
+        let marked = |mark: &str| attrs.iter().any(|attr| attr.path().is_ident(mark));
+        let looks_like_context =
+            matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Context"));
+        match () {
+            () if marked("state") => Self::State,
+            () if marked("ctx") || looks_like_context => Self::Context,
+            () => Self::Payload,
+        }
+    }
+}
+
+/// `#[state]` and `#[ctx]`, which say where a value comes from and go no further.
+pub(crate) fn is_mark(attr: &Attribute) -> bool {
+    attr.path().is_ident("state") || attr.path().is_ident("ctx")
+}
+
+/// The function's name in `UpperCamelCase`.
+fn payload_name(function: &Ident, errors: &Errors) -> Ident {
+    let name: String = function.unraw().to_string().split('_').map(capitalized).collect();
+    match syn::parse_str::<Ident>(&name) {
+        Ok(_) => Ident::new(&name, Span::call_site().located_at(function.span())),
+        Err(_) => {
+            errors.at(function, "no struct can be named after this function; add `struct = Name`");
+            Ident::new("Unnamed", Span::call_site())
+        }
+    }
+}
+
+fn capitalized(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// The text of the doc comments among `attrs`.
+pub(crate) fn docs(attrs: &[Attribute]) -> String {
+    let lines = attrs.iter().filter_map(|attr| match &attr.meta {
+        Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let lines: Vec<String> = lines.map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
+    lines.join("\n").trim().to_owned()
+}
+
+impl Template {
+    /// The names of the parameters in it.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Parameter(name) => Some(name.as_str()),
+            Piece::Text(_) => None,
+        })
+    }
+
+    /// The template as a format string with numbered places.
+    pub(crate) fn format(&self) -> String {
+        let mut place = 0..;
+        self.pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.replace('{', "{{").replace('}', "}}"),
+                Piece::Parameter(_) => format!("{{{}}}", place.next().unwrap_or_default()),
+            })
+            .collect()
+    }
+}
+
+/// A struct that is a task.
+pub(crate) struct Derived<'a> {
+    pub(crate) runtime: Runtime,
+    pub(crate) options: Options,
+    pub(crate) input: &'a DeriveInput,
+    pub(crate) fields: Vec<(&'a Ident, &'a Type)>,
+}
+
+impl<'a> Derived<'a> {
+    pub(crate) fn new(input: &'a DeriveInput, options: Options, errors: &Errors) -> Self {
+        let fields = match &input.data {
+            Data::Struct(data) => named_fields(data, errors),
+            Data::Enum(data) => {
+                errors.at(
+                    data.enum_token,
+                    "a task is a struct; put the enum into a field of one, or make each variant a task",
+                );
+                Vec::new()
+            }
+            Data::Union(data) => {
+                errors.at(data.union_token, "a task is a struct; a union can't travel in a payload");
+                Vec::new()
+            }
+        };
+        Self { runtime: Runtime::new(options.krate.as_ref()), options, input, fields }
+    }
+
+    pub(crate) fn execution(&self) -> Execution {
+        match &self.options.isolate {
+            Some(isolate) if isolate.value == Isolation::Process => Execution::Process,
+            _ => Execution::Async,
+        }
+    }
+}
+
+fn named_fields<'a>(data: &'a DataStruct, errors: &Errors) -> Vec<(&'a Ident, &'a Type)> {
+    if let Fields::Unnamed(fields) = &data.fields {
+        errors.at(fields, "a task's fields need names, by which the payload is encoded: `struct Name { field: Type }`");
+    }
+    data.fields.iter().filter_map(|field| Some((field.ident.as_ref()?, &field.ty))).collect()
+}
+
+/// The wiring function of a program.
+pub(crate) struct Program<'a> {
+    pub(crate) runtime: Runtime,
+    pub(crate) function: &'a Function,
+}
+
+impl<'a> Program<'a> {
+    pub(crate) fn new(function: &'a Function, options: &Options) -> Self {
+        Self { runtime: Runtime::new(options.krate.as_ref()), function }
+    }
+
+    /// Whether the function has the name that the generated one needs.
+    pub(crate) fn is_called_main(&self) -> bool {
+        self.function.sig.ident == "main"
+    }
+}
