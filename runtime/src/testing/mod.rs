@@ -1,1 +1,3 @@
 //! For tests: the conformance suite, fault injection, clocks. Outside of semantic versioning.
+
+pub mod faulty;
