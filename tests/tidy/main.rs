@@ -1,5 +1,6 @@
 //! What the compiler can't hold: import direction, cited promises, living links, no leftovers.
 
+mod changelog;
 mod imports;
 mod leftovers;
 mod links;
