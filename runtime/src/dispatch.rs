@@ -1,14 +1,611 @@
-//! The builder behind `.dispatch()`.
+//! The builder behind `.dispatch()`, and how a task becomes a job.
 
-use std::marker::PhantomData;
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crate::task::Task;
+use crate::backend::{InTransaction, Limits};
+use crate::client::Client;
+use crate::codec::{Codec, Payload};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::handle::JobHandle;
+use crate::job::{JobId, JobSpec, Name, NewJob, Unique, When};
+use crate::policy::Backoff;
+use crate::task::{Definition, Task};
+use crate::time::{Timestamp, format_duration};
+use crate::trace::TraceContext;
 
 /// A task on its way, with what this dispatch asks for beyond the task's own options.
+///
+/// Every task has these methods through [`TaskExt`].
+/// Nothing happens before one of [`dispatch`](Dispatch::dispatch), [`dispatch_on`](Dispatch::dispatch_on) and
+/// [`dispatch_in`](Dispatch::dispatch_in) is awaited; a value that can't be used is an error there.
+///
+/// ```
+/// use taskwright::prelude::*;
+/// # #[derive(Serialize, Deserialize)] struct SendReceipt { order: u64 }
+/// # const _: () = { use taskwright::task::{Definition, Execution, Options};
+/// # impl Task for SendReceipt { type Output = (); const DEFINITION: &'static Definition = &Definition {
+/// # name: "send_receipt", aliases: &[], options: Options::NONE, parameters: &[], state: &[],
+/// # execution: Execution::Async, docs: "", file: "", line: 0 };
+/// # async fn run(self, _: Context) -> Result<(), TaskError> { Ok(()) } } };
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> taskwright::Result<()> {
+/// let client = Client::connect("memory:").await?;
+/// let handle = SendReceipt { order: 42 }
+///     .delay(Duration::from_secs(60))
+///     .priority(5)
+///     .queue("slow")
+///     .unique_key("receipt-42")
+///     .dispatch_on(&client)
+///     .await?;
+/// assert_eq!(handle.status().await?, taskwright::State::Scheduled);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-pub struct Dispatch<T: Task>(PhantomData<T>);
+#[must_use = "nothing is dispatched before `.dispatch().await`"]
+pub struct Dispatch<T: Task> {
+    task: T,
+    asked: Asked,
+}
+
+/// What one dispatch asks for.
+#[derive(Debug)]
+struct Asked {
+    options: JobOptions,
+    due: When,
+    unique: Option<String>,
+    headers: BTreeMap<String, String>,
+    tags: Vec<String>,
+    id: Option<JobId>,
+    /// The first value that can't be used.
+    fault: Option<Error>,
+}
+
+/// Options that may be set in several places; what is `None` is left to the next weaker one.
+///
+/// The strongest is the dispatch itself, then the client's options for the task, the client's options for all tasks,
+/// the task's attribute, and the defaults named here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobOptions {
+    /// The queue that jobs wait in; `default`.
+    pub queue: Option<Name>,
+    /// Higher goes first; 0.
+    pub priority: Option<i16>,
+    /// How often a job is attempted, at least once; 20.
+    pub max_attempts: Option<u32>,
+    /// The wait before each further attempt; [`Backoff::DEFAULT`].
+    pub backoff: Option<Backoff>,
+    /// How long one attempt may take, zero meaning any time; any time.
+    pub timeout: Option<Duration>,
+    /// A job that has not started so long after its dispatch is not started any more, zero meaning never; never.
+    pub expires: Option<Duration>,
+    /// How long an outcome is kept, zero meaning not at all; a day, and not at all for a task that returns `()`.
+    pub keep_result: Option<Duration>,
+    /// How payloads and results are written; MessagePack.
+    pub codec: Option<Codec>,
+}
+
+impl JobOptions {
+    /// How often a job is attempted when nobody says otherwise.
+    pub const MAX_ATTEMPTS: u32 = 20;
+    /// The queue of jobs for which nobody names one.
+    pub const QUEUE: &'static str = "default";
+    /// How long an outcome is kept when nobody says otherwise.
+    pub const KEEP_RESULT: Duration = Duration::from_secs(86_400);
+
+    /// These options, and where they say nothing, those.
+    #[must_use]
+    pub fn or(self, weaker: &Self) -> Self {
+        Self {
+            queue: self.queue.or_else(|| weaker.queue.clone()),
+            priority: self.priority.or(weaker.priority),
+            max_attempts: self.max_attempts.or(weaker.max_attempts),
+            backoff: self.backoff.or(weaker.backoff),
+            timeout: self.timeout.or(weaker.timeout),
+            expires: self.expires.or(weaker.expires),
+            keep_result: self.keep_result.or(weaker.keep_result),
+            codec: self.codec.or(weaker.codec),
+        }
+    }
+
+    /// What a task's attribute asks for.
+    fn of_attribute(definition: &Definition) -> Result<Self> {
+        let options = &definition.options;
+        Ok(Self {
+            queue: options.queue.map(Name::new).transpose()?,
+            priority: options.priority,
+            max_attempts: options.max_attempts,
+            backoff: options.backoff,
+            timeout: options.timeout,
+            expires: options.expires,
+            keep_result: options.keep_result,
+            codec: None,
+        })
+    }
+}
+
+impl<T: Task> Dispatch<T> {
+    /// A dispatch that asks for nothing beyond the task's own options.
+    pub fn new(task: T) -> Self {
+        Self {
+            task,
+            asked: Asked {
+                options: JobOptions::default(),
+                due: When::NOW,
+                unique: None,
+                headers: BTreeMap::new(),
+                tags: Vec::new(),
+                id: None,
+                fault: None,
+            },
+        }
+    }
+
+    /// Puts the task on its queue, by the [current client](Client::current).
+    ///
+    /// It returns when the job is stored, as durably as the backend can.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConfigured`](ErrorKind::NotConfigured) when there is no current client, and those of
+    /// [`Client::dispatch`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it has returned, the job is stored whole or not at all.
+    pub async fn dispatch(self) -> Result<JobHandle<T::Output>> {
+        Client::current()?.dispatch(self).await
+    }
+
+    /// Puts the task on its queue, by this client.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::dispatch`].
+    pub async fn dispatch_on(self, client: &Client) -> Result<JobHandle<T::Output>> {
+        client.dispatch(self).await
+    }
+
+    /// Puts the task on its queue in a transaction of the caller's: the job exists if and when that is committed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::dispatch_in`], by the [current client](Client::current).
+    pub async fn dispatch_in<X: InTransaction>(self, transaction: &mut X) -> Result<JobHandle<T::Output>> {
+        Client::current()?.dispatch_in(self, transaction).await
+    }
+
+    /// Not before `delay` has passed, by the store's clock.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.asked.due = When::After(delay);
+        self
+    }
+
+    /// Not before this moment: a [`Timestamp`] or a [`SystemTime`](std::time::SystemTime).
+    pub fn at(mut self, moment: impl Into<Timestamp>) -> Self {
+        self.asked.due = When::At(moment.into());
+        self
+    }
+
+    /// Higher goes first.
+    pub fn priority(mut self, priority: i16) -> Self {
+        self.asked.options.priority = Some(priority);
+        self
+    }
+
+    /// On this queue.
+    pub fn queue(mut self, queue: impl AsRef<str>) -> Self {
+        match Name::new(queue) {
+            Ok(queue) => self.asked.options.queue = Some(queue),
+            Err(error) => self.asked.refuse(error),
+        }
+        self
+    }
+
+    /// Not while an unfinished job has the same key: the handle is then that job's, and [`JobHandle::is_new`] is false.
+    ///
+    /// Keys are compared across all tasks and queues of a backend.
+    pub fn unique_key(mut self, key: impl Into<String>) -> Self {
+        self.asked.unique = Some(key.into());
+        self
+    }
+
+    /// At most so many attempts.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.asked.options.max_attempts = Some(attempts);
+        self
+    }
+
+    /// Each attempt may take so long.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.asked.options.timeout = Some(timeout);
+        self
+    }
+
+    /// Attempts may take any time, whatever the task or the client say.
+    pub fn no_timeout(self) -> Self {
+        self.timeout(Duration::ZERO)
+    }
+
+    /// The wait before each further attempt.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.asked.options.backoff = Some(backoff);
+        self
+    }
+
+    /// Not started any more so long after the dispatch.
+    pub fn expires(mut self, after: Duration) -> Self {
+        self.asked.options.expires = Some(after);
+        self
+    }
+
+    /// Keeps what the job returns for so long after it is completed.
+    pub fn keep_result(mut self, ttl: Duration) -> Self {
+        self.asked.options.keep_result = Some(ttl);
+        self
+    }
+
+    /// Keeps nothing of the job once it is completed.
+    pub fn forget_result(self) -> Self {
+        self.keep_result(Duration::ZERO)
+    }
+
+    /// Lets this travel beside the payload, for [`Context::headers`].
+    pub fn header(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.asked.headers.insert(key.into(), value.into());
+        self
+    }
+
+    /// A word to find the job by, beside those of the task's attribute.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.asked.tags.push(tag.into());
+        self
+    }
+
+    /// Under this id, so that dispatching the same thing again stores nothing while the job exists.
+    pub fn id(mut self, id: JobId) -> Self {
+        self.asked.id = Some(id);
+        self
+    }
+
+    /// With the payload and the result written like this.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.asked.options.codec = Some(codec);
+        self
+    }
+
+    /// Whether the caller named the job's id, so that another dispatch may name it too.
+    pub(crate) fn names_its_id(&self) -> bool {
+        self.asked.id.is_some()
+    }
+
+    /// The job that this dispatch asks for.
+    pub(crate) fn into_job(self, plan: &Plan, origin: &Origin, limits: &Limits) -> Result<NewJob> {
+        let Self { task, mut asked } = self;
+        if asked.unique.is_none() {
+            asked.unique = Task::unique_key(&task);
+        }
+        let codec = asked.options.codec.unwrap_or(plan.codec);
+        let payload = Payload::encode(codec, &task).map_err(|error| error.context("task", plan.task.as_str()))?;
+        plan.job(asked, payload, origin, limits).map_err(|error| error.context("task", plan.task.as_str()))
+    }
+}
+
+impl Asked {
+    /// Keeps the first error, to be told at dispatch.
+    fn refuse(&mut self, error: Error) {
+        self.fault.get_or_insert(error);
+    }
+}
 
 /// The calls that start a dispatch, on every task.
-pub trait TaskExt: Task {}
+///
+/// They are those of [`Dispatch`], where each is explained.
+pub trait TaskExt: Task {
+    /// A job of this task that was dispatched earlier, found again by its id through the current client.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConfigured`](ErrorKind::NotConfigured) when there is no current client. Whether there is such a job is
+    /// asked when the handle is used.
+    fn handle(id: JobId) -> Result<JobHandle<Self::Output>> {
+        Ok(Client::current()?.handle(id))
+    }
+
+    /// Puts the task on its queue, by the current client.
+    fn dispatch(self) -> impl Future<Output = Result<JobHandle<Self::Output>>> + Send {
+        Dispatch::new(self).dispatch()
+    }
+
+    /// Puts the task on its queue, by this client.
+    fn dispatch_on(self, client: &Client) -> impl Future<Output = Result<JobHandle<Self::Output>>> + Send {
+        Dispatch::new(self).dispatch_on(client)
+    }
+
+    /// Puts the task on its queue in a transaction of the caller's.
+    fn dispatch_in<X: InTransaction>(
+        self,
+        transaction: &mut X,
+    ) -> impl Future<Output = Result<JobHandle<Self::Output>>> + Send {
+        Dispatch::new(self).dispatch_in(transaction)
+    }
+
+    /// Not before `delay` has passed.
+    fn delay(self, delay: Duration) -> Dispatch<Self> {
+        Dispatch::new(self).delay(delay)
+    }
+
+    /// Not before this moment.
+    fn at(self, moment: impl Into<Timestamp>) -> Dispatch<Self> {
+        Dispatch::new(self).at(moment)
+    }
+
+    /// Higher goes first.
+    fn priority(self, priority: i16) -> Dispatch<Self> {
+        Dispatch::new(self).priority(priority)
+    }
+
+    /// On this queue.
+    fn queue(self, queue: impl AsRef<str>) -> Dispatch<Self> {
+        Dispatch::new(self).queue(queue)
+    }
+
+    /// Not while an unfinished job has the same key.
+    fn unique_key(self, key: impl Into<String>) -> Dispatch<Self> {
+        Dispatch::new(self).unique_key(key)
+    }
+
+    /// At most so many attempts.
+    fn max_attempts(self, attempts: u32) -> Dispatch<Self> {
+        Dispatch::new(self).max_attempts(attempts)
+    }
+
+    /// Each attempt may take so long.
+    fn timeout(self, timeout: Duration) -> Dispatch<Self> {
+        Dispatch::new(self).timeout(timeout)
+    }
+
+    /// Attempts may take any time.
+    fn no_timeout(self) -> Dispatch<Self> {
+        Dispatch::new(self).no_timeout()
+    }
+
+    /// The wait before each further attempt.
+    fn backoff(self, backoff: Backoff) -> Dispatch<Self> {
+        Dispatch::new(self).backoff(backoff)
+    }
+
+    /// Not started any more so long after the dispatch.
+    fn expires(self, after: Duration) -> Dispatch<Self> {
+        Dispatch::new(self).expires(after)
+    }
+
+    /// Keeps what the job returns for so long.
+    fn keep_result(self, ttl: Duration) -> Dispatch<Self> {
+        Dispatch::new(self).keep_result(ttl)
+    }
+
+    /// Keeps nothing of the job once it is completed.
+    fn forget_result(self) -> Dispatch<Self> {
+        Dispatch::new(self).forget_result()
+    }
+
+    /// Lets this travel beside the payload.
+    fn header(self, key: impl Into<String>, value: impl Into<String>) -> Dispatch<Self> {
+        Dispatch::new(self).header(key, value)
+    }
+
+    /// A word to find the job by.
+    fn tag(self, tag: impl Into<String>) -> Dispatch<Self> {
+        Dispatch::new(self).tag(tag)
+    }
+
+    /// Under this id.
+    fn id(self, id: JobId) -> Dispatch<Self> {
+        Dispatch::new(self).id(id)
+    }
+
+    /// With the payload and the result written like this.
+    fn codec(self, codec: Codec) -> Dispatch<Self> {
+        Dispatch::new(self).codec(codec)
+    }
+}
 
 impl<T: Task> TaskExt for T {}
+
+/// What a client dispatches: a task, or a [`Dispatch`] of one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a task nor a dispatch of one",
+    label = "can't be dispatched",
+    note = "put `#[task]` on a function and give its struct, such as `SendReceipt::new(..)`, not the call of the function"
+)]
+pub trait IntoDispatch: Send {
+    /// The task.
+    type Task: Task;
+
+    /// The dispatch of it.
+    fn into_dispatch(self) -> Dispatch<Self::Task>;
+}
+
+impl<T: Task> IntoDispatch for T {
+    type Task = T;
+
+    fn into_dispatch(self) -> Dispatch<T> {
+        Dispatch::new(self)
+    }
+}
+
+impl<T: Task> IntoDispatch for Dispatch<T> {
+    type Task = T;
+
+    fn into_dispatch(self) -> Self {
+        self
+    }
+}
+
+/// Where a dispatch happens: what the jobs it makes inherit.
+pub(crate) struct Origin {
+    /// The job that is running here.
+    parent: Option<JobId>,
+    trace: Option<TraceContext>,
+}
+
+impl Origin {
+    /// This place in the program.
+    pub(crate) fn here() -> Self {
+        Self { parent: Context::current().map(|ctx| ctx.id()), trace: TraceContext::current() }
+    }
+}
+
+/// How one client dispatches one task: all options but the dispatch's own, resolved once.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    task: Name,
+    tags: &'static [&'static str],
+    codec: Codec,
+    /// Every option of it is given.
+    options: JobOptions,
+    queue: Name,
+    /// Whether a payload above [`Plan::LARGE`] was reported.
+    warned: AtomicBool,
+}
+
+impl Plan {
+    /// Payloads above this make a queue slow; they are reported once a task.
+    const LARGE: usize = 64 * 1024;
+    /// The longest unique key, in bytes, that every store can index.
+    const LONGEST_KEY: usize = 512;
+
+    /// `stronger` are the client's options for this task.
+    pub(crate) fn new<T: Task>(stronger: JobOptions) -> Result<Self> {
+        let definition = T::DEFINITION;
+        let keep_result = if is_unit::<T::Output>() { Duration::ZERO } else { JobOptions::KEEP_RESULT };
+        let options = stronger.or(&JobOptions::of_attribute(definition)?).or(&JobOptions {
+            keep_result: Some(keep_result),
+            max_attempts: Some(JobOptions::MAX_ATTEMPTS),
+            ..JobOptions::default()
+        });
+        Ok(Self {
+            task: Name::new(definition.name)?,
+            tags: definition.options.tags,
+            codec: options.codec.unwrap_or_default(),
+            queue: options.queue.clone().map_or_else(|| Name::new(JobOptions::QUEUE), Ok)?,
+            options,
+            warned: AtomicBool::new(false),
+        })
+    }
+
+    fn job(&self, asked: Asked, payload: Payload, origin: &Origin, limits: &Limits) -> Result<NewJob> {
+        if let Some(fault) = asked.fault {
+            return Err(fault);
+        }
+        let own = asked.options;
+        let planned = &self.options;
+        let non_zero = |option: Option<Duration>| option.filter(|duration| !duration.is_zero());
+        let expires = non_zero(own.expires.or(planned.expires));
+        check_times(asked.due, expires, limits)?;
+        self.check_size(&payload, limits)?;
+        let mut headers = asked.headers;
+        if let Some(trace) = &origin.trace {
+            trace.write_headers(&mut headers);
+        }
+        let tags = self.tags.iter().map(|tag| (*tag).to_owned()).chain(asked.tags);
+        let spec = JobSpec {
+            id: asked.id.unwrap_or_else(JobId::new),
+            task: self.task.clone(),
+            queue: own.queue.unwrap_or_else(|| self.queue.clone()),
+            payload,
+            priority: own.priority.or(planned.priority).unwrap_or(0),
+            max_attempts: at_least_once(own.max_attempts.or(planned.max_attempts))?,
+            timeout: non_zero(own.timeout.or(planned.timeout)),
+            backoff: own.backoff.or(planned.backoff).unwrap_or_default(),
+            keep_result: non_zero(own.keep_result.or(planned.keep_result)),
+            unique: asked.unique.map(unique).transpose()?,
+            headers,
+            tags: tags.collect(),
+            parent: origin.parent,
+        };
+        Ok(NewJob { spec: Arc::new(spec), due: asked.due, expires: expires.map(When::After) })
+    }
+
+    fn check_size(&self, payload: &Payload, limits: &Limits) -> Result<()> {
+        let size = payload.bytes.len();
+        check_payload(size, limits)?;
+        if size > Self::LARGE && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                job.task = %self.task,
+                bytes = size,
+                "a payload is larger than 64 KiB and slows its queue down; keep large data elsewhere and pass a reference",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Whether `T` is `()`.
+pub(crate) fn is_unit<T: 'static>() -> bool {
+    TypeId::of::<T>() == TypeId::of::<()>()
+}
+
+/// A payload that a backend would not take is refused before anything is sent.
+pub(crate) fn check_payload(size: usize, limits: &Limits) -> Result<()> {
+    if size <= limits.max_payload {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::TooLarge,
+        format!(
+            "the payload has {size} bytes and the backend takes at most {}; keep large data elsewhere and pass a reference",
+            limits.max_payload
+        ),
+    ))
+}
+
+fn check_times(due: When, expires: Option<Duration>, limits: &Limits) -> Result<()> {
+    let delay = match due {
+        When::After(delay) => delay,
+        When::At(moment) => moment.since(Timestamp::now()),
+    };
+    if let Some(longest) = limits.max_delay.filter(|longest| delay > *longest) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "a delay of {} is longer than the {} that the backend can wait; dispatch later, or use another backend",
+                format_duration(delay),
+                format_duration(longest)
+            ),
+        ));
+    }
+    match expires {
+        Some(expires) if expires <= delay => Err(Error::invalid(format!(
+            "the job would never start: it expires {} after its dispatch and is due only after {}; ask for a later expiry",
+            format_duration(expires),
+            format_duration(delay)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn at_least_once(max_attempts: Option<u32>) -> Result<u32> {
+    match max_attempts.unwrap_or(JobOptions::MAX_ATTEMPTS) {
+        0 => Err(Error::invalid("a job needs at least one attempt, and max_attempts is 0")),
+        attempts => Ok(attempts),
+    }
+}
+
+fn unique(key: String) -> Result<Unique> {
+    if (1..=Plan::LONGEST_KEY).contains(&key.len()) {
+        return Ok(Unique { key });
+    }
+    Err(Error::invalid(format!(
+        "a unique key has 1 to {} bytes, and this one has {}; make it from ids or a hash",
+        Plan::LONGEST_KEY,
+        key.len()
+    )))
+}

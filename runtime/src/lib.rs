@@ -28,6 +28,7 @@ mod batch;
 pub mod client;
 pub mod dispatch;
 pub mod handle;
+mod outcomes;
 
 // Running them: one job's life reads top to bottom in `worker/execute.rs`.
 pub mod maintenance;
@@ -47,11 +48,11 @@ pub mod testing;
 pub mod private;
 
 pub use app::App;
-pub use client::Client;
+pub use client::{Client, ClientBuilder};
 pub use context::Context;
-pub use dispatch::{Dispatch, TaskExt};
+pub use dispatch::{Dispatch, JobOptions, TaskExt};
 pub use error::{Error, ErrorKind, Result};
-pub use handle::JobHandle;
+pub use handle::{JobFailure, JobHandle};
 pub use job::{JobId, Name, State};
 pub use policy::Backoff;
 pub use task::{Run, Task, TaskError, TaskResult};
