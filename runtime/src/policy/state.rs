@@ -275,3 +275,273 @@ fn remember(job: &mut Job, attempt: Attempt) {
     }
     job.history.push(attempt);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::codec::Codec;
+    use crate::job::{JobId, JobSpec, Name, NewJob, When};
+    use crate::policy::Backoff;
+
+    const PUSHED: Timestamp = Timestamp::from_micros(1_000_000);
+    const CLAIMED: Timestamp = Timestamp::from_micros(2_000_000);
+    const NOW: Timestamp = Timestamp::from_micros(3_000_000);
+    const SECOND: Duration = Duration::from_secs(1);
+    const MAX_CRASHES: u32 = 3;
+
+    fn pushed(max_attempts: u32, keep_result: Option<Duration>) -> Job {
+        let spec = JobSpec {
+            id: JobId::new(),
+            task: Name::new("test").unwrap(),
+            queue: Name::new("test").unwrap(),
+            payload: payload(),
+            priority: 0,
+            max_attempts,
+            timeout: None,
+            backoff: Backoff::DEFAULT,
+            keep_result,
+            unique: None,
+            headers: BTreeMap::new(),
+            tags: Vec::new(),
+            parent: None,
+        };
+        Job::received(&NewJob { spec: Arc::new(spec), due: When::NOW, expires: None }, PUSHED)
+    }
+
+    fn running(max_attempts: u32, keep_result: Option<Duration>) -> Job {
+        let mut job = pushed(max_attempts, keep_result);
+        claim(&mut job, WorkerId::new(), CLAIMED);
+        job
+    }
+
+    fn payload() -> Payload {
+        Payload::encode(Codec::Json, &7).unwrap()
+    }
+
+    fn failure() -> Failure {
+        Failure::new(FailureKind::Error, "it broke")
+    }
+
+    fn retry(after: Duration) -> Verdict {
+        Verdict::Retry { after, failure: failure() }
+    }
+
+    fn back(after: Duration, why: Return) -> Verdict {
+        Verdict::Return { after, why }
+    }
+
+    fn endings(job: &Job) -> Vec<Ending> {
+        job.history.iter().map(|attempt| attempt.ending).collect()
+    }
+
+    #[test]
+    fn a_claim_starts_an_attempt() {
+        let mut job = pushed(3, None);
+        let worker = WorkerId::new();
+        claim(&mut job, worker, CLAIMED);
+        assert_eq!((job.state, job.attempt, job.worker, job.claimed), (State::Running, 1, Some(worker), Some(CLAIMED)));
+    }
+
+    #[test]
+    fn every_verdict_leads_to_its_state_and_place() {
+        let finished = Placement::Finished { until: None };
+        let kept = Placement::Finished { until: Some(NOW.after(SECOND)) };
+        let complete = || Verdict::Complete { result: Some(payload()) };
+        let cancel = Verdict::Cancel { reason: "enough".to_owned() };
+        let discard = Verdict::Discard { failure: failure() };
+        // A verdict on the first of so many attempts; then the state, the place, and the attempts that count.
+        let cases = [
+            (complete(), 3, State::Completed, kept, 1, vec![Ending::Completed]),
+            (retry(SECOND), 3, State::Retryable, Placement::Waiting, 1, vec![Ending::Retried]),
+            (retry(Duration::ZERO), 3, State::Available, Placement::Waiting, 1, vec![Ending::Retried]),
+            (retry(SECOND), 1, State::Discarded, finished, 1, vec![Ending::Discarded]),
+            (discard, 3, State::Discarded, finished, 1, vec![Ending::Discarded]),
+            (cancel, 3, State::Cancelled, finished, 1, vec![Ending::Cancelled]),
+            (Verdict::Expire, 3, State::Expired, finished, 0, vec![Ending::Expired]),
+            (back(SECOND, Return::Snoozed), 1, State::Scheduled, Placement::Waiting, 0, vec![Ending::Snoozed]),
+            (back(SECOND, Return::UnknownTask), 1, State::Scheduled, Placement::Waiting, 0, vec![Ending::Unknown]),
+            (
+                back(Duration::ZERO, Return::Stopping),
+                1,
+                State::Available,
+                Placement::Waiting,
+                0,
+                vec![Ending::Returned],
+            ),
+        ];
+        for (verdict, max_attempts, state, placement, attempt, history) in cases {
+            let mut job = running(max_attempts, Some(SECOND));
+            assert_eq!(settle(&mut job, &verdict, NOW), placement, "{verdict:?}");
+            assert_eq!((job.state, job.attempt, endings(&job)), (state, attempt, history), "{verdict:?}");
+            assert_eq!(job.finished, state.is_terminal().then_some(NOW), "{verdict:?}");
+            assert_eq!(job.result.is_some(), state == State::Completed, "{verdict:?}");
+            if placement == Placement::Waiting {
+                assert_eq!(job.due, NOW.after(if state == State::Available { Duration::ZERO } else { SECOND }));
+            }
+        }
+    }
+
+    #[test]
+    fn a_completed_job_whose_result_nobody_keeps_is_forgotten() {
+        let mut job = running(3, None);
+        assert_eq!(settle(&mut job, &Verdict::Complete { result: Some(payload()) }, NOW), Placement::Forgotten);
+        assert_eq!((job.state, job.result), (State::Completed, None));
+    }
+
+    #[test]
+    fn a_job_that_always_fails_is_attempted_exactly_as_often_as_allowed() {
+        for max_attempts in [1, 2, 20] {
+            let mut job = pushed(max_attempts, None);
+            let mut attempts = 0;
+            while !job.state.is_terminal() {
+                claim(&mut job, WorkerId::new(), NOW);
+                settle(&mut job, &retry(Duration::ZERO), NOW);
+                attempts += 1;
+            }
+            assert_eq!((attempts, job.attempt, job.state), (max_attempts, max_attempts, State::Discarded));
+        }
+    }
+
+    #[test]
+    fn what_costs_no_attempt_never_uses_them_up_nor_pushes_failures_out() {
+        let mut job = running(2, None);
+        settle(&mut job, &retry(Duration::ZERO), NOW);
+        for why in [Return::Snoozed, Return::Stopping, Return::UnknownTask] {
+            for _ in 0..100 {
+                claim(&mut job, WorkerId::new(), NOW);
+                assert_eq!(settle(&mut job, &back(Duration::ZERO, why), NOW), Placement::Waiting);
+            }
+        }
+        assert_eq!(job.attempt, 1);
+        assert_eq!(endings(&job), [Ending::Retried, Ending::Snoozed, Ending::Returned, Ending::Unknown]);
+        assert_eq!(job.failure(), Some(&failure()));
+    }
+
+    #[test]
+    fn the_third_crash_is_poison() {
+        let mut job = pushed(20, None);
+        for crashes in 1..=MAX_CRASHES {
+            claim(&mut job, WorkerId::new(), CLAIMED);
+            let placement = crash(&mut job, MAX_CRASHES, NOW);
+            assert_eq!(placement == Placement::Waiting, crashes < MAX_CRASHES, "crash {crashes}");
+        }
+        assert_eq!((job.state, job.attempt), (State::Discarded, 3));
+        let message = &job.failure().unwrap().message;
+        assert!(message.contains("3 crashes make it poison"), "{message}");
+    }
+
+    #[test]
+    fn a_crash_on_the_last_attempt_is_final() {
+        let mut job = running(1, None);
+        assert_eq!(crash(&mut job, MAX_CRASHES, NOW), Placement::Finished { until: None });
+        assert_eq!((job.state, endings(&job)), (State::Discarded, vec![Ending::Crashed]));
+    }
+
+    #[test]
+    fn a_crash_names_the_worker_that_was_gone() {
+        let mut job = running(3, None);
+        crash(&mut job, MAX_CRASHES, NOW);
+        let attempt = job.history.last().unwrap();
+        assert_eq!((attempt.worker, attempt.started), (job.worker, Some(CLAIMED)));
+        assert!(job.failure().unwrap().message.contains(&job.worker.unwrap().to_string()));
+    }
+
+    #[test]
+    fn the_history_keeps_the_latest_attempts() {
+        let mut job = pushed(u32::MAX, None);
+        for _ in 0..3 * Attempt::KEPT {
+            claim(&mut job, WorkerId::new(), CLAIMED);
+            settle(&mut job, &retry(Duration::ZERO), NOW);
+        }
+        let numbers: Vec<_> = job.history.iter().map(|attempt| attempt.number).collect();
+        assert_eq!(numbers, (21..=30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_waiting_job_that_is_called_off_or_late_ends_without_an_attempt() {
+        let mut called_off = pushed(3, None);
+        assert_eq!(cancel(&mut called_off, "enough", NOW), Placement::Finished { until: None });
+        assert_eq!((called_off.state, called_off.attempt), (State::Cancelled, 0));
+        assert_eq!(called_off.failure().map(|failure| failure.message.as_str()), Some("enough"));
+
+        let mut late = pushed(3, None);
+        assert_eq!(expire(&mut late, NOW), Placement::Finished { until: None });
+        assert_eq!((late.state, late.attempt, late.failure()), (State::Expired, 0, None));
+    }
+
+    #[test]
+    fn a_called_off_job_does_not_wait_again_and_keeps_any_other_ending() {
+        let cases = [
+            (retry(SECOND), State::Cancelled),
+            (back(SECOND, Return::Stopping), State::Cancelled),
+            (Verdict::Complete { result: None }, State::Completed),
+            (Verdict::Discard { failure: failure() }, State::Discarded),
+        ];
+        for (verdict, state) in cases {
+            let mut job = running(3, Some(SECOND));
+            let placement = settle(&mut job, &verdict, NOW);
+            let heeded = heed(&mut job, placement, Some("enough"), NOW);
+            assert!(matches!(heeded, Placement::Finished { .. }), "{verdict:?}");
+            assert_eq!(job.state, state, "{verdict:?}");
+        }
+        let mut job = running(3, None);
+        let placement = settle(&mut job, &retry(SECOND), NOW);
+        assert_eq!(heed(&mut job, placement, None, NOW), Placement::Waiting);
+    }
+
+    #[test]
+    fn any_terminal_job_is_revived_with_a_fresh_budget_and_its_history() {
+        let cancel = Verdict::Cancel { reason: String::new() };
+        for verdict in [Verdict::Complete { result: None }, retry(SECOND), cancel, Verdict::Expire] {
+            let mut job = running(1, Some(SECOND));
+            (job.crashes, job.expires) = (2, Some(CLAIMED));
+            assert!(!can_revive(job.state));
+            settle(&mut job, &verdict, NOW);
+            assert!(can_revive(job.state), "{}", job.state);
+            let attempt = job.attempt;
+            assert_eq!(revive(&mut job, NOW), Placement::Waiting);
+            assert_eq!((job.state, job.due, job.crashes), (State::Available, NOW, 0));
+            assert_eq!((job.attempt, job.attempt_limit, job.history.len()), (attempt, attempt + 1, 1));
+            assert_eq!((job.finished, job.expires, job.result), (None, None, None));
+        }
+    }
+
+    #[test]
+    fn a_waiting_job_is_claimable_from_its_due_time_until_its_expiry() {
+        let mut job = pushed(1, None);
+        (job.due, job.expires) = (CLAIMED, Some(NOW));
+        let just_before = |moment: Timestamp| moment.before(Duration::from_micros(1));
+        for (now, expected) in [(just_before(CLAIMED), false), (CLAIMED, true), (just_before(NOW), true), (NOW, false)]
+        {
+            assert_eq!(claimable(&job, now), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn time_alone_makes_a_scheduled_job_available() {
+        for (stored, before) in [(State::Scheduled, State::Scheduled), (State::Retryable, State::Retryable)] {
+            assert_eq!(shown(stored, NOW, CLAIMED), before);
+            assert_eq!(shown(stored, NOW, NOW), State::Available);
+        }
+        for state in [State::Running, State::Completed, State::Discarded, State::Cancelled, State::Expired] {
+            assert_eq!(shown(state, NOW, CLAIMED), state);
+        }
+    }
+
+    #[test]
+    fn an_outcome_tells_how_a_terminal_job_ended_and_nothing_else_has_one() {
+        let mut job = running(2, Some(SECOND));
+        assert_eq!(outcome(&job), None);
+        settle(&mut job, &retry(SECOND), NOW);
+        assert_eq!(outcome(&job), None);
+        claim(&mut job, WorkerId::new(), NOW);
+        settle(&mut job, &Verdict::Complete { result: Some(payload()) }, NOW);
+        let ended = outcome(&job).unwrap();
+        assert_eq!((ended.state, ended.attempt, ended.finished), (State::Completed, 2, NOW));
+        // Its first attempt failed, but that is not how it ended.
+        assert_eq!((ended.result, ended.failure), (Some(payload()), None));
+    }
+}
