@@ -105,6 +105,7 @@ impl App {
     /// [`Client::connect`] says.
     pub async fn client(&self) -> Result<Client> {
         let client = Client::connect(self.url.as_deref().unwrap_or(DEFAULT_URL)).await?;
+        client.install();
         Ok(client)
     }
 

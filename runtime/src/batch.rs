@@ -39,8 +39,9 @@ pub(crate) trait Flush: Send + Sync + 'static {
 
     /// Writes a batch and answers for each of its items, in their order.
     ///
-    /// The same batch is given again after a transient error, and may have been written before.
-    fn flush(&self, batch: &Self::Batch) -> impl Future<Output = Result<Vec<Self::Answer>>> + Send;
+    /// The same batch is given again after a transient error.
+    /// `earlier_tries` counts the writes that failed before with any of its items in them, and may have had an effect.
+    fn flush(&self, batch: &Self::Batch, earlier_tries: u32) -> impl Future<Output = Result<Vec<Self::Answer>>> + Send;
 }
 
 /// How much waits, how much goes together, and how long the store may fail before callers hear of it.
@@ -268,12 +269,13 @@ impl<F: Flush> Shared<F> {
     async fn write(&self, items: Vec<F::Item>) -> Vec<Result<F::Answer>> {
         let deadline = Instant::now() + self.bounds.patience;
         let mut results = Vec::with_capacity(items.len());
+        let mut tries = 0;
         // The next part is the last.
         let mut parts = vec![items];
         while let Some(items) = parts.pop() {
             let count = items.len();
             let batch = self.flush.pack(items);
-            match self.persist(&batch, count, deadline).await {
+            match self.persist(&batch, count, &mut tries, deadline).await {
                 Ok(answers) => results.extend(answers.into_iter().map(Ok)),
                 Err(error) if count > 1 && concerns_content(&error) => {
                     let mut first = self.flush.unpack(batch);
@@ -287,16 +289,23 @@ impl<F: Flush> Shared<F> {
     }
 
     /// Writes one batch, again after errors that may pass, until patience ends.
-    async fn persist(&self, batch: &F::Batch, count: usize, deadline: Instant) -> Result<Vec<F::Answer>> {
+    async fn persist(
+        &self,
+        batch: &F::Batch,
+        count: usize,
+        tries: &mut u32,
+        deadline: Instant,
+    ) -> Result<Vec<F::Answer>> {
         let mut wait = Bounds::FIRST_WAIT;
         let mut tries_left = self.bounds.tries;
         loop {
-            let error = match tokio::time::timeout_at(deadline, self.flush.flush(batch)).await {
+            let error = match tokio::time::timeout_at(deadline, self.flush.flush(batch, *tries)).await {
                 Ok(Ok(answers)) if answers.len() == count => return Ok(answers),
                 Ok(Ok(answers)) => return Err(miscounted(answers.len(), count)),
                 Ok(Err(error)) => error,
                 Err(_) => return Err(hung(self.bounds.patience)),
             };
+            *tries = tries.saturating_add(1);
             tries_left = tries_left.saturating_sub(1);
             let pause = wait.mul_f64(0.5 + 0.5 * rand::random::<f64>());
             if !error.is_transient() || tries_left == 0 || Instant::now() + pause >= deadline {
@@ -394,6 +403,7 @@ mod tests {
 
     struct Write {
         items: Vec<u32>,
+        earlier_tries: u32,
         end: oneshot::Sender<Result<()>>,
     }
 
@@ -420,10 +430,10 @@ mod tests {
             batch
         }
 
-        async fn flush(&self, batch: &Vec<u32>) -> Result<Vec<u32>> {
+        async fn flush(&self, batch: &Vec<u32>, earlier_tries: u32) -> Result<Vec<u32>> {
             let (end, ended) = oneshot::channel();
             let items = batch.clone();
-            self.writes.send(Write { items, end }).expect("the test goes on");
+            self.writes.send(Write { items, earlier_tries, end }).expect("the test goes on");
             ended.await.expect("the test ends every write")?;
             Ok(batch.iter().map(|item| item * 10).collect())
         }
@@ -519,9 +529,9 @@ mod tests {
     async fn a_passing_error_is_tried_again_with_the_same_batch() {
         let (batcher, mut writes) = setup(Bounds::default());
         let caller = call(&batcher, 7).await;
-        for _ in 0..3 {
+        for earlier_tries in 0..3 {
             let write = next(&mut writes).await;
-            assert_eq!(write.items, [7]);
+            assert_eq!((&write.items[..], write.earlier_tries), (&[7][..], earlier_tries));
             write.fail(Error::unavailable("busy"));
         }
         next(&mut writes).await.succeed();

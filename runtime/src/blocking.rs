@@ -1,21 +1,18 @@
-//! The bounded thread pool on which plain functions run.
+//! How many plain functions may run at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
-use crate::context::Context;
-use crate::task::TaskError;
-
 /// How many plain functions run at once, and how many of them outlived their attempt. Clones share the pool.
 #[derive(Clone, Debug)]
 pub(crate) struct BlockingPool {
     /// One permit for each function that an attempt is waiting for.
     /// A stuck thread has lost its permit with its attempt, so that its slot is replaced.
-    slots: Arc<Semaphore>,
+    pub(crate) slots: Arc<Semaphore>,
     /// Threads whose attempt has ended while they go on.
-    stuck: Arc<AtomicUsize>,
+    pub(crate) stuck: Arc<AtomicUsize>,
 }
 
 impl BlockingPool {
@@ -32,64 +29,5 @@ impl BlockingPool {
 impl Default for BlockingPool {
     fn default() -> Self {
         Self::new(std::thread::available_parallelism().map_or(4, usize::from) * 4)
-    }
-}
-
-/// Runs `work` on the pool of `ctx`. A panic in it goes on in the caller.
-///
-/// A thread can't be stopped: when the returned future is dropped, by a timeout say, `work` goes on, is reported as
-/// stuck, and another may take its slot.
-pub(crate) async fn run<T: Send + 'static>(
-    ctx: Context,
-    work: impl FnOnce(&Context) -> Result<T, TaskError> + Send + 'static,
-) -> Result<T, TaskError> {
-    let pool = ctx.blocking_pool().clone();
-    let Ok(_slot) = pool.slots.acquire().await else {
-        return Err(TaskError::new("the worker's thread pool is closed"));
-    };
-    let mut watch = StuckWatch { ctx: ctx.clone(), stuck: Arc::clone(&pool.stuck), progress: Arc::default() };
-    let progress = Arc::clone(&watch.progress);
-    let stuck = Arc::clone(&pool.stuck);
-    let thread = tokio::task::spawn_blocking(move || {
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ctx.enter_sync(|| work(&ctx))));
-        if progress.swap(ENDED, Ordering::AcqRel) == ABANDONED {
-            stuck.fetch_sub(1, Ordering::Relaxed);
-            tracing::warn!(job.id = %ctx.id(), task = %ctx.task(), "a stuck blocking task has ended");
-        }
-        result
-    });
-    let joined = thread.await;
-    watch.progress = Arc::new(AtomicUsize::new(ENDED));
-    match joined {
-        Ok(Ok(result)) => result,
-        Ok(Err(panic)) => std::panic::resume_unwind(panic),
-        Err(join) => Err(TaskError::new(join)),
-    }
-}
-
-const ENDED: usize = 1;
-const ABANDONED: usize = 2;
-
-/// Notices that an attempt gives up waiting for its thread.
-struct StuckWatch {
-    ctx: Context,
-    stuck: Arc<AtomicUsize>,
-    /// 0 while both wait for each other; whoever leaves first writes how.
-    progress: Arc<AtomicUsize>,
-}
-
-impl Drop for StuckWatch {
-    fn drop(&mut self) {
-        // Counted before it is published, so that the thread never takes off what was not yet added.
-        self.stuck.fetch_add(1, Ordering::Relaxed);
-        if self.progress.swap(ABANDONED, Ordering::AcqRel) == ENDED {
-            self.stuck.fetch_sub(1, Ordering::Relaxed);
-            return;
-        }
-        tracing::error!(
-            job.id = %self.ctx.id(),
-            task = %self.ctx.task(),
-            "a blocking task outlived its attempt and is stuck; its slot is replaced, its thread is lost until it returns"
-        );
     }
 }

@@ -193,17 +193,17 @@ impl Client {
     /// They go in pieces as large as the backend takes at once, one after the other.
     ///
     /// ```
-    /// use taskwright::prelude::*;
-    ///
-    /// #[task]
-    /// async fn resize(image: u64) {
-    ///     println!("resizing {image}");
-    /// }
-    ///
+    /// # use taskwright::prelude::*;
+    /// # #[derive(Serialize, Deserialize)] struct Resize { image: u64 }
+    /// # const _: () = { use taskwright::task::{Definition, Execution, Options};
+    /// # impl Task for Resize { type Output = (); const DEFINITION: &'static Definition = &Definition {
+    /// # name: "resize", aliases: &[], options: Options::NONE, parameters: &[], state: &[],
+    /// # execution: Execution::Async, docs: "", file: "", line: 0 };
+    /// # async fn run(self, _: Context) -> Result<(), TaskError> { Ok(()) } } };
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> taskwright::Result<()> {
     /// let client = Client::connect("memory:").await?;
-    /// let handles = client.dispatch_many((1..=1000_u64).map(Resize::new)).await?;
+    /// let handles = client.dispatch_many((1..=1000).map(|image| Resize { image })).await?;
     /// assert_eq!(handles.len(), 1000);
     /// # Ok(())
     /// # }
@@ -417,7 +417,7 @@ impl Flush for PushJobs {
         push.jobs
     }
 
-    async fn flush(&self, push: &Push) -> Result<Vec<Pushed>> {
+    async fn flush(&self, push: &Push, _earlier_tries: u32) -> Result<Vec<Pushed>> {
         self.backend.push(push).await
     }
 }

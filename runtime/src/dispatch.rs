@@ -26,16 +26,17 @@ use crate::trace::TraceContext;
 ///
 /// ```
 /// use taskwright::prelude::*;
-///
-/// #[task(queue = "mail")]
-/// async fn send_receipt(order: u64) {
-///     println!("receipt of order {order}");
-/// }
+/// # #[derive(Serialize, Deserialize)] struct SendReceipt { order: u64 }
+/// # const _: () = { use taskwright::task::{Definition, Execution, Options};
+/// # impl Task for SendReceipt { type Output = (); const DEFINITION: &'static Definition = &Definition {
+/// # name: "send_receipt", aliases: &[], options: Options::NONE, parameters: &[], state: &[],
+/// # execution: Execution::Async, docs: "", file: "", line: 0 };
+/// # async fn run(self, _: Context) -> Result<(), TaskError> { Ok(()) } } };
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> taskwright::Result<()> {
 /// let client = Client::connect("memory:").await?;
-/// let handle = SendReceipt::new(42_u64)
+/// let handle = SendReceipt { order: 42 }
 ///     .delay(Duration::from_secs(60))
 ///     .priority(5)
 ///     .queue("slow")

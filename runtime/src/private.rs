@@ -82,7 +82,7 @@ pub fn blocking<T: Send + 'static>(
     ctx: Context,
     work: impl FnOnce(&Context) -> Result<T, TaskError> + Send + 'static,
 ) -> impl Future<Output = Result<T, TaskError>> + Send {
-    crate::blocking::run(ctx, work)
+    crate::worker::blocking::run(ctx, work)
 }
 
 /// Runs a task that is written as a struct, with its hooks.

@@ -16,7 +16,7 @@ struct Tier {
 
 const DATA: &str = "error time codec job policy";
 const TASKS: &str = "trace task context registry blocking";
-const CLIENT: &str = "batch outcomes client dispatch handle";
+const CLIENT: &str = "batch client dispatch handle";
 const STORES: &str = "backend backend::memory backend::sql backend::connect";
 
 /// From the plain to the whole: no tier knows a later one.
@@ -37,10 +37,9 @@ const TIERS: &[Tier] = &[
     Tier { parts: &["task", "context", "registry", "blocking"], uses: &[DATA] },
     // Putting tasks on queues, and awaiting them.
     Tier { parts: &["batch"], uses: &[DATA] },
-    Tier { parts: &["outcomes"], uses: &[DATA, "backend"] },
     Tier {
         parts: &["client", "dispatch", "handle"],
-        uses: &[DATA, "backend backend::connect batch outcomes trace task context"],
+        uses: &[DATA, "backend backend::connect batch trace task context"],
     },
     // Running them. Maintenance is what one elected worker does besides, so the two know each other.
     Tier { parts: &["worker", "maintenance"], uses: &[DATA, TASKS, "backend batch client"] },

@@ -18,6 +18,7 @@ use crate::policy::Verdict;
 use crate::policy::state::Return;
 use crate::registry::{Registration, RunError};
 use crate::task::{Reaction, TaskError};
+use crate::trace::{self, TraceContext};
 
 /// How an attempt came to its end.
 enum Ended {
@@ -52,9 +53,10 @@ async fn attempt(worker: &Shared, held: &Held, job: &Job, task: Registration) ->
     let deadline = job.spec.timeout.map(|timeout| started + timeout);
     held.start(deadline.map(|deadline| deadline + worker.options.margin));
     let ctx = worker.context(held, job, deadline);
-    let span = tracing::info_span!("job", job.id = %job.id(), job.task = %job.spec.task);
+    let trace = TraceContext::of_attempt(&job.spec.headers);
+    let span = trace::attempt_span(job, &trace);
     let run = run(worker, held, TaskCall { ctx: ctx.clone(), registration: task });
-    let ended = ctx.enter(run).instrument(span.clone()).await;
+    let ended = worker.client.scope(trace.scope(ctx.enter(run))).instrument(span.clone()).await;
     worker.slots.ran(started.elapsed());
     span.in_scope(|| decide(worker, held, job, ended))
 }

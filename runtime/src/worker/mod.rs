@@ -9,6 +9,7 @@
 //! and [`maintenance`](crate::maintenance) does what one elected worker does for all.
 //! [`Worker::run`] starts them, and stops them in the order in which nothing is lost.
 
+pub(crate) mod blocking;
 mod execute;
 mod fetch;
 mod health;
@@ -21,12 +22,14 @@ mod slots;
 mod wake;
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::Notify;
-use tokio_util::task::TaskTracker;
+use tokio::task::JoinSet;
 use tower::{Layer, Service};
 
 use crate::backend::{Backend, Settlement, WorkerRecord};
@@ -202,9 +205,9 @@ impl Worker {
         self.0.shutdown = shutdown;
         let worker = Arc::new(self.0);
         tracing::info!(worker.id = %worker.id, queues = ?worker.record.queues, "the worker starts");
-        let slots = start_slots(&worker);
+        let mut slots = start_slots(&worker);
         tokio::select! {
-            () = work(&worker, &slots) => {}
+            () = work(&worker, &mut slots) => {}
             // The keepers never end; whatever they were at when the last job is out of hand may be dropped.
             () = keep_house(&worker) => {}
         }
@@ -215,31 +218,37 @@ impl Worker {
     }
 }
 
-/// Starts one task for each slot; each runs one job after the other.
-fn start_slots(worker: &Arc<Shared>) -> TaskTracker {
-    let slots = TaskTracker::new();
-    for _ in 0..worker.options.concurrency {
-        let worker = Arc::clone(worker);
-        slots.spawn(async move {
-            while let Some(fetched) = worker.slots.next().await {
-                execute::execute(&worker, fetched).await;
-            }
-        });
+/// Starts one task for each slot; each runs one job after the other. Dropping the set ends them all.
+fn start_slots(worker: &Arc<Shared>) -> JoinSet<()> {
+    (0..worker.options.concurrency).map(|_| slot(Arc::clone(worker))).collect()
+}
+
+async fn slot(worker: Arc<Shared>) {
+    while let Some(fetched) = worker.slots.next().await {
+        let (held, queue) = (Arc::clone(&fetched.held), fetched.job.spec.queue.clone());
+        // Panics of tasks are caught where they run. What arrives here, such as a panic in a destructor of a task that
+        // was dropped, must cost neither the slot nor leave the job in our hands for ever.
+        if AssertUnwindSafe(execute::execute(&worker, fetched)).catch_unwind().await.is_err() {
+            tracing::error!(job.id = %held.lease.job, "the attempt could not be ended; its lease is left to lapse");
+            worker.forget(&held);
+            worker.slots.done(&queue);
+        }
     }
-    slots.close();
-    slots
 }
 
 /// Claims and runs jobs until it is time to stop, and sees the last one off.
-async fn work(worker: &Arc<Shared>, slots: &TaskTracker) {
+async fn work(worker: &Shared, slots: &mut JoinSet<()>) {
     fetch::run(worker).await;
     worker.health.stopping();
     worker.give_back_waiting(Return::Stopping).await;
     worker.slots.close();
-    wind_up(worker, slots).await;
+    tokio::select! {
+        () = all_ended(slots) => {}
+        () = tokio::time::sleep(worker.options.grace) => {}
+        () = worker.shutdown.aborting() => {}
+    }
     worker.leases.stop_all(&Stop::Shutdown);
-    let dropped = tokio::time::timeout(worker.options.margin + Duration::from_secs(1), slots.wait()).await;
-    if dropped.is_err() {
+    if tokio::time::timeout(worker.options.margin + Duration::from_secs(1), all_ended(slots)).await.is_err() {
         tracing::error!(worker.id = %worker.id, "some tasks can't be stopped; their leases are left to lapse");
     }
     if tokio::time::timeout(LAST_WORDS, worker.flush()).await.is_err() {
@@ -247,17 +256,13 @@ async fn work(worker: &Arc<Shared>, slots: &TaskTracker) {
     }
 }
 
-/// Gives running jobs their grace; on an abort they are told to stop at once.
-async fn wind_up(worker: &Shared, slots: &TaskTracker) {
-    tokio::select! {
-        () = slots.wait() => {}
-        () = tokio::time::sleep(worker.options.grace) => {}
-        () = worker.shutdown.aborting() => {}
-    }
+/// Waits until every slot has ended. Cancel safe.
+async fn all_ended(slots: &mut JoinSet<()>) {
+    while slots.join_next().await.is_some() {}
 }
 
 /// Everything that a worker does beside running jobs.
-async fn keep_house(worker: &Arc<Shared>) {
+async fn keep_house(worker: &Shared) {
     tokio::join!(lease::keep(worker), wake::listen(worker), settle::run(worker), crate::maintenance::run(worker),);
 }
 
