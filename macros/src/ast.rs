@@ -3,10 +3,11 @@
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::ext::IdentExt;
+use syn::punctuated::Punctuated;
 use syn::spanned::Spanned as _;
 use syn::{
-    Attribute, Data, DataStruct, DeriveInput, Expr, ExprLit, Fields, FnArg, Ident, Lit, Meta, Pat, PatType, ReturnType,
-    Type,
+    Attribute, Data, DataStruct, DeriveInput, Expr, ExprLit, Field, Fields, FnArg, Ident, Lit, Meta, MetaNameValue,
+    Pat, PatType, ReturnType, Token, Type, TypeReference,
 };
 
 use crate::errors::Errors;
@@ -30,10 +31,10 @@ pub(crate) struct Parameter<'a> {
     pub(crate) kind: Kind,
     /// The type without the `&` that lends it.
     pub(crate) ty: &'a Type,
-    /// The parameter is `&T`: it lends what it names.
-    pub(crate) lent: bool,
-    /// What belongs on the payload's field: docs, `#[serde]`, `#[cfg]`.
-    pub(crate) attrs: Vec<&'a Attribute>,
+    /// The parameter is `&T`, if it is.
+    pub(crate) reference: Option<&'a TypeReference>,
+    /// All that stands before it.
+    pub(crate) attrs: &'a [Attribute],
 }
 
 /// Where a parameter's value comes from.
@@ -46,7 +47,7 @@ pub(crate) enum Kind {
 
 impl<'a> Task<'a> {
     pub(crate) fn new(function: &'a Function, options: Options, errors: &Errors) -> Self {
-        let payload = options.struct_name.clone().unwrap_or_else(|| payload_name(&function.sig.ident, errors));
+        let payload = options.struct_name.clone().unwrap_or_else(|| struct_name(&function.sig.ident, errors));
         Self {
             runtime: Runtime::new(options.krate.as_ref()),
             function,
@@ -94,12 +95,23 @@ impl<'a> Task<'a> {
     }
 }
 
-/// How a task runs, by the names that the runtime has for it.
-#[derive(Clone, Copy, Debug)]
+/// How a task runs.
+#[derive(Clone, Copy)]
 pub(crate) enum Execution {
     Async,
     Blocking,
     Process,
+}
+
+impl Execution {
+    /// The runtime's name for it.
+    pub(crate) fn variant(self) -> &'static str {
+        match self {
+            Self::Async => "Async",
+            Self::Blocking => "Blocking",
+            Self::Process => "Process",
+        }
+    }
 }
 
 impl<'a> Parameter<'a> {
@@ -116,22 +128,43 @@ impl<'a> Parameter<'a> {
             );
             return None;
         };
-        let (ty, lent) = match &**ty {
-            Type::Reference(reference) => (&*reference.elem, true),
-            ty => (ty, false),
+        if let Some((at, _)) = &pattern.subpat {
+            errors.at(at, "a parameter of a task has a name and no pattern; take it apart in the body");
+        }
+        if let Some(by_ref) = &pattern.by_ref {
+            errors.at(by_ref, "a parameter of a task is taken by value; borrow it in the body");
+        }
+        let (ty, reference) = match &**ty {
+            Type::Reference(reference) => (&*reference.elem, Some(reference)),
+            ty => (ty, None),
         };
-        Some(Self {
-            ident: &pattern.ident,
-            kind: Kind::new(attrs, ty),
-            ty,
-            lent,
-            attrs: attrs.iter().filter(|attr| !is_mark(attr)).collect(),
-        })
+        Some(Self { ident: &pattern.ident, kind: Kind::new(attrs, ty), ty, reference, attrs })
     }
 
-    /// The name in the payload.
+    /// The type as it is written.
+    pub(crate) fn written(&self) -> TokenStream {
+        let ty = self.ty;
+        if self.is_lent() { quote!(&#ty) } else { quote!(#ty) }
+    }
+
+    /// It lends what its type names: the parameter is `&T`.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.reference.is_some()
+    }
+
+    /// What belongs on the payload's field beside its docs.
+    pub(crate) fn field_attrs(&self) -> impl Iterator<Item = &'a Attribute> {
+        self.attrs.iter().filter(|attr| is_for_field(attr) && !attr.path().is_ident("doc"))
+    }
+
+    /// The name by which options and messages speak of it.
     pub(crate) fn name(&self) -> String {
         self.ident.unraw().to_string()
+    }
+
+    /// The name in the payload, which serde may have been told to change.
+    pub(crate) fn payload_name(&self) -> String {
+        payload_name(self.attrs, self.ident)
     }
 
     /// A number, a `char` or a `bool`: a type for which a literal would be ambiguous behind `impl Into`.
@@ -146,10 +179,6 @@ impl<'a> Parameter<'a> {
     /// Whether serde is told how to treat it, so that its type need not be serializable by itself.
     pub(crate) fn has_serde_attr(&self) -> bool {
         self.attrs.iter().any(|attr| attr.path().is_ident("serde") || attr.path().is_ident("cfg_attr"))
-    }
-
-    pub(crate) fn is_documented(&self) -> bool {
-        self.attrs.iter().any(|attr| attr.path().is_ident("doc"))
     }
 }
 
@@ -166,13 +195,41 @@ impl Kind {
     }
 }
 
+/// The name under which serde writes a field: its own, unless `#[serde(rename = "..")]` says otherwise.
+pub(crate) fn payload_name(attrs: &[Attribute], ident: &Ident) -> String {
+    attrs.iter().find_map(renamed).unwrap_or_else(|| ident.unraw().to_string())
+}
+
+fn renamed(attr: &Attribute) -> Option<String> {
+    if !attr.path().is_ident("serde") {
+        return None;
+    }
+    let metas = attr.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok()?;
+    metas.iter().find(|meta| meta.path().is_ident("rename")).and_then(text_of)
+}
+
+/// The text of `name = "text"`.
+fn text_of(meta: &Meta) -> Option<String> {
+    match meta {
+        Meta::NameValue(MetaNameValue { value: Expr::Lit(ExprLit { lit: Lit::Str(text), .. }), .. }) => {
+            Some(text.value())
+        }
+        _ => None,
+    }
+}
+
 /// `#[state]` and `#[ctx]`, which say where a value comes from and go no further.
 pub(crate) fn is_mark(attr: &Attribute) -> bool {
     attr.path().is_ident("state") || attr.path().is_ident("ctx")
 }
 
+/// What belongs on the payload's field and not on the function's parameter.
+pub(crate) fn is_for_field(attr: &Attribute) -> bool {
+    ["serde", "cfg_attr", "doc"].iter().any(|name| attr.path().is_ident(name))
+}
+
 /// The function's name in `UpperCamelCase`.
-fn payload_name(function: &Ident, errors: &Errors) -> Ident {
+fn struct_name(function: &Ident, errors: &Errors) -> Ident {
     let name: String = function.unraw().to_string().split('_').map(capitalized).collect();
     match syn::parse_str::<Ident>(&name) {
         Ok(_) => Ident::new(&name, Span::call_site().located_at(function.span())),
@@ -190,13 +247,7 @@ fn capitalized(word: &str) -> String {
 
 /// The text of the doc comments among `attrs`.
 pub(crate) fn docs(attrs: &[Attribute]) -> String {
-    let lines = attrs.iter().filter_map(|attr| match &attr.meta {
-        Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {
-            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
-            _ => None,
-        },
-        _ => None,
-    });
+    let lines = attrs.iter().filter(|attr| attr.path().is_ident("doc")).filter_map(|attr| text_of(&attr.meta));
     let lines: Vec<String> = lines.map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
     lines.join("\n").trim().to_owned()
 }
@@ -228,7 +279,7 @@ pub(crate) struct Derived<'a> {
     pub(crate) runtime: Runtime,
     pub(crate) options: Options,
     pub(crate) input: &'a DeriveInput,
-    pub(crate) fields: Vec<(&'a Ident, &'a Type)>,
+    pub(crate) fields: Vec<&'a Field>,
 }
 
 impl<'a> Derived<'a> {
@@ -250,6 +301,11 @@ impl<'a> Derived<'a> {
         Self { runtime: Runtime::new(options.krate.as_ref()), options, input, fields }
     }
 
+    /// The fields that have a name, which all of them have where nothing is wrong.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'a Ident, &'a Field)> {
+        self.fields.iter().filter_map(|field| Some((field.ident.as_ref()?, *field)))
+    }
+
     pub(crate) fn execution(&self) -> Execution {
         match &self.options.isolate {
             Some(isolate) if isolate.value == Isolation::Process => Execution::Process,
@@ -258,11 +314,11 @@ impl<'a> Derived<'a> {
     }
 }
 
-fn named_fields<'a>(data: &'a DataStruct, errors: &Errors) -> Vec<(&'a Ident, &'a Type)> {
+fn named_fields<'a>(data: &'a DataStruct, errors: &Errors) -> Vec<&'a Field> {
     if let Fields::Unnamed(fields) = &data.fields {
         errors.at(fields, "a task's fields need names, by which the payload is encoded: `struct Name { field: Type }`");
     }
-    data.fields.iter().filter_map(|field| Some((field.ident.as_ref()?, &field.ty))).collect()
+    data.fields.iter().collect()
 }
 
 /// The wiring function of a program.

@@ -1,7 +1,9 @@
 //! The macros of Taskwright.
 
 mod ast;
+mod cases;
 mod check;
+mod definition;
 mod duration;
 mod errors;
 mod expand;
@@ -10,6 +12,8 @@ mod options;
 mod parse;
 mod path;
 mod stages;
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 

@@ -160,6 +160,11 @@ impl Options {
     }
 }
 
+/// The path given as `crate = ..`, if it is one.
+pub(crate) fn krate(entries: &Entries) -> Option<Path> {
+    entries.0.iter().find(|entry| entry.key == "crate").and_then(|entry| crate_path(&entry.value).ok())
+}
+
 fn known(key: &Ident, place: Place) -> syn::Result<()> {
     let name = key.to_string();
     if place.keys().contains(&name.as_str()) {
@@ -340,28 +345,20 @@ fn template(value: &Value) -> syn::Result<Template> {
 fn pieces(text: &str) -> Option<Vec<Piece>> {
     let mut pieces = Vec::new();
     let mut plain = String::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '{' | '}' if chars.peek() == Some(&c) => {
-                plain.push(c);
-                chars.next();
-            }
-            '{' => {
-                let name: String = chars.by_ref().take_while(|&c| c != '}').collect();
-                syn::parse_str::<ParameterName>(&name).ok()?;
-                if !plain.is_empty() {
-                    pieces.push(Piece::Text(std::mem::take(&mut plain)));
-                }
-                pieces.push(Piece::Parameter(name));
-            }
-            '}' => return None,
-            _ => plain.push(c),
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let doubled = rest.starts_with("{{") || rest.starts_with("}}");
+        if c != '{' && c != '}' || doubled {
+            plain.push(c);
+            rest = &rest[c.len_utf8() + usize::from(doubled)..];
+            continue;
         }
+        let (name, after) = rest.strip_prefix('{')?.split_once('}')?;
+        syn::parse_str::<ParameterName>(name).ok()?;
+        pieces.extend([Piece::Text(std::mem::take(&mut plain)), Piece::Parameter(name.to_owned())]);
+        rest = after;
     }
-    if !plain.is_empty() {
-        pieces.push(Piece::Text(plain));
-    }
+    pieces.push(Piece::Text(plain));
     Some(pieces)
 }
 

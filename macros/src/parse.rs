@@ -10,6 +10,7 @@ use syn::punctuated::Punctuated;
 use syn::{Attribute, Ident, Lit, Path, Signature, Token, Visibility, bracketed, parenthesized};
 
 /// A function with its body as raw tokens, so that editors can complete in a body that does not parse yet.
+#[derive(Clone)]
 pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,

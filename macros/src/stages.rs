@@ -8,7 +8,7 @@ use crate::ast::{Derived, Program, Task};
 use crate::errors::Errors;
 use crate::options::{Options, Place};
 use crate::parse::{Entries, Function};
-use crate::{check, expand, fallback};
+use crate::{cases, check, expand, fallback};
 
 /// `#[task]`
 pub(crate) fn task(options: TokenStream, item: &TokenStream) -> TokenStream {
@@ -16,13 +16,22 @@ pub(crate) fn task(options: TokenStream, item: &TokenStream) -> TokenStream {
         Ok(function) => function,
         Err(error) => return fallback::verbatim(item, &error),
     };
-    let errors = Errors::new();
-    let options = read(options, Place::Function, &errors);
-    let task = Task::new(&function, options, &errors);
-    check::task(&task, &errors);
-    match errors.finish() {
-        Ok(()) => expand::task(&task),
-        Err(error) => fallback::task(&task, &error),
+    if let Some(cases) = cases::of(&function, &options) {
+        return cases;
+    }
+    let (wrong_options, wrong_function) = (Errors::new(), Errors::new());
+    let options = read(options, Place::Function, &wrong_options);
+    let task = Task::new(&function, options, &wrong_function);
+    check::function(&task, &wrong_function);
+    check::function_options(&task, &wrong_options);
+    match (wrong_options.finish(), wrong_function.finish()) {
+        (Ok(()), Ok(())) => expand::task(&task),
+        (Err(error), Ok(())) => fallback::without_options(task, &error),
+        (Ok(()), Err(error)) => fallback::stub(&task, &error),
+        (Err(mut all), Err(error)) => {
+            all.combine(error);
+            fallback::stub(&task, &all)
+        }
     }
 }
 

@@ -103,6 +103,19 @@ pub async fn run_hooked<T: Run>(task: T, ctx: Context) -> Result<T::Output, Task
     }
 }
 
+/// The definition of a task whose attribute is wrong; nothing is ever registered with it.
+pub const BROKEN: Definition = Definition {
+    name: "",
+    aliases: &[],
+    options: Options::NONE,
+    parameters: &[],
+    state: &[],
+    execution: Execution::Async,
+    docs: "",
+    file: "",
+    line: 0,
+};
+
 /// What the program is called, from its own manifest.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {

@@ -1,47 +1,29 @@
-//! Async and plain functions, every kind of parameter, every kind of return type.
-
-use std::sync::Arc;
+//! The first task anybody writes, and what the macro makes of it.
 
 use taskwright::prelude::*;
 
-#[derive(Clone)]
-struct Mailer;
-
-#[derive(Debug, thiserror::Error)]
-#[error("the mail did not go out")]
-struct MailError;
-
-#[task]
-async fn tick() {}
-
 /// Mails a receipt.
-#[task]
-async fn send_receipt(
-    order: u64,
-    to: String,
-    #[state] mailer: &Mailer,
-    #[state] owned: Mailer,
-    #[state] shared: Arc<Mailer>,
-    ctx: &Context,
-) -> Result<u32, MailError> {
-    let _ = (order, to, mailer, owned, shared, ctx.attempt());
-    Err(MailError)
-}
-
-#[task]
-fn resize(path: &str, mut sizes: Vec<u32>, #[state] mailer: &Mailer, ctx: &Context) -> anyhow::Result<usize> {
-    sizes.push(1);
-    let _ = (mailer, ctx.attempt());
-    Ok(path.len() + sizes.len())
+#[task(queue = "mail", max_attempts = 8, timeout = "30s", backoff = exponential("2s", max = "10m"))]
+async fn send_receipt(order: u64, to: String) -> Result<String, std::io::Error> {
+    Ok(format!("{order} to {to}"))
 }
 
 fn main() {
-    let receipt = SendReceipt::new(42, "ada@example.org");
-    assert_eq!((receipt.order, receipt.to.as_str()), (42, "ada@example.org"));
-    let resize = Resize::new("a.png", [1, 2]);
-    assert_eq!(resize.sizes, [1, 2]);
-    let _ = Tick::new();
-    assert_eq!(<Tick as Task>::DEFINITION.name.rsplit("::").next(), Some("tick"));
-    assert_eq!(<SendReceipt as Task>::DEFINITION.docs, "Mails a receipt.");
-    assert_eq!(<SendReceipt as Task>::DEFINITION.state.len(), 3);
+    let task = SendReceipt::new(42, "ada@example.org");
+    assert_eq!((task.order, task.to.as_str()), (42, "ada@example.org"));
+    let definition = SendReceipt::DEFINITION;
+    assert!(definition.name.ends_with("::send_receipt"));
+    assert_eq!(definition.docs, "Mails a receipt.");
+    assert!(definition.file.ends_with("ordinary.rs"));
+    assert_eq!(definition.line, 6);
+    assert_eq!(definition.options.queue, Some("mail"));
+    assert_eq!(definition.options.max_attempts, Some(8));
+    assert_eq!(definition.options.timeout, Some(Duration::from_secs(30)));
+    assert_eq!(
+        definition.options.backoff,
+        Some(Backoff::exponential(Duration::from_secs(2), Duration::from_secs(600))),
+    );
+    assert_eq!(definition.parameters[0].name, "order");
+    assert_eq!(definition.parameters[1].type_name, "String");
+    let _still_a_function = send_receipt(42, "ada@example.org".into());
 }

@@ -1,0 +1,59 @@
+async fn send(to: String) {}
+/// The task that runs [`send()`].
+#[derive(
+    ::taskwright::private::serde::Serialize,
+    ::taskwright::private::serde::Deserialize
+)]
+#[serde(crate = "::taskwright::private::serde")]
+struct Send {
+    /// The parameter `to` of [`send()`].
+    to: String,
+}
+const _: () = {
+    use ::taskwright::private as __taskwright;
+    impl Send {
+        /// The task with these parameters, to be dispatched.
+        #[must_use = "a task does nothing before it is dispatched"]
+        fn new(to: impl __taskwright::Into<String>) -> Self {
+            Self {
+                to: __taskwright::Into::into(to),
+            }
+        }
+    }
+    impl __taskwright::Task for Send {
+        type Output = <() as __taskwright::TaskReturn>::Output;
+        const DEFINITION: &'static __taskwright::Definition = &__taskwright::Definition {
+            name: __taskwright::concat!(__taskwright::env!("CARGO_PKG_NAME"), "::send"),
+            aliases: &[],
+            options: __taskwright::Options::NONE,
+            parameters: &[
+                __taskwright::Parameter::of::<
+                    String,
+                >("to", __taskwright::stringify!(String)),
+            ],
+            state: &[],
+            execution: __taskwright::Execution::Async,
+            docs: "",
+            file: __taskwright::file!(),
+            line: __taskwright::line!(),
+        };
+        async fn run(
+            self,
+            ctx: __taskwright::Context,
+        ) -> __taskwright::Result<Self::Output, __taskwright::TaskError> {
+            __taskwright::finish(send(self.to).await)
+        }
+    }
+    __taskwright::inventory::submit! {
+        __taskwright::Registration::of:: < Send > ()
+    }
+};
+::core::compile_error! {
+    "`soon` is not a duration; write a number and a unit: `250ms`, `30s`, `10m`, `2h`, `7d`, or a sum like `1h30m`"
+}
+::core::compile_error! {
+    "unknown option `color`; the options are `name`, `aliases`, `queue`, `priority`, `max_attempts`, `backoff`, `timeout`, `expires`, `keep_result`, `unique`, `limit`, `rate`, `isolate`, `tags`, `crate`, `struct`, `retry_if`"
+}
+::core::compile_error! {
+    "`no spaces, please` is not a name for a queue or task; use 1 to 128 characters of A-Z a-z 0-9 . _ : -"
+}

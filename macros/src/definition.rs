@@ -1,0 +1,174 @@
+//! The `Definition` of a task, as a constant expression.
+
+use std::time::Duration;
+
+use proc_macro2::{Ident, Literal, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::Attribute;
+use syn::ext::IdentExt;
+use syn::spanned::Spanned as _;
+
+use crate::ast::{self, Derived, Execution, Task};
+use crate::expand::{here, owned};
+use crate::options::{Backoff, Options};
+use crate::parse::Spanned;
+
+/// The definition of a function's task.
+pub(crate) fn of_function(task: &Task<'_>) -> TokenStream {
+    let hidden = quote!(__taskwright);
+    let parameters = task.fields().map(|field| {
+        let (name, written) = (field.payload_name(), field.written());
+        if field.has_serde_attr() {
+            return described(&name, &written);
+        }
+        let ty = owned(field, &hidden);
+        quote_spanned!(here(field.ty.span())=> __taskwright::Parameter::of::<#ty>(#name, __taskwright::stringify!(#written)))
+    });
+    let state = task.states().map(|state| {
+        let (name, ty) = (state.name(), state.ty);
+        quote_spanned!(here(ty.span())=> __taskwright::StateNeed::of::<#ty>(#name))
+    });
+    Definition {
+        item: &task.function.sig.ident,
+        attrs: &task.function.attrs,
+        options: &task.options,
+        execution: task.execution(),
+        parameters: parameters.collect(),
+        state: state.collect(),
+    }
+    .into_token_stream()
+}
+
+/// The definition of a struct that is a task.
+pub(crate) fn of_struct(task: &Derived<'_>) -> TokenStream {
+    let parameters = task.fields().map(|(ident, field)| described(&ast::payload_name(&field.attrs, ident), &field.ty));
+    Definition {
+        item: &task.input.ident,
+        attrs: &task.input.attrs,
+        options: &task.options,
+        execution: task.execution(),
+        parameters: parameters.collect(),
+        state: Vec::new(),
+    }
+    .into_token_stream()
+}
+
+/// A parameter whose type is left to serde's judgement.
+fn described(name: &str, ty: impl ToTokens) -> TokenStream {
+    quote!(__taskwright::Parameter { name: #name, type_name: __taskwright::stringify!(#ty) })
+}
+
+/// What goes into a definition.
+struct Definition<'a> {
+    item: &'a Ident,
+    attrs: &'a [Attribute],
+    options: &'a Options,
+    execution: Execution,
+    parameters: Vec<TokenStream>,
+    state: Vec<TokenStream>,
+}
+
+impl ToTokens for Definition<'_> {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let Self { parameters, state, .. } = self;
+        let name = self.name();
+        let aliases = self.options.aliases.iter().map(|alias| &alias.value);
+        let options = asked(self.options);
+        let execution = format_ident!("{}", self.execution.variant());
+        let docs = ast::docs(self.attrs);
+        tokens.extend(quote! {
+            __taskwright::Definition {
+                name: #name,
+                aliases: &[#(#aliases),*],
+                options: #options,
+                parameters: &[#(#parameters),*],
+                state: &[#(#state),*],
+                execution: __taskwright::Execution::#execution,
+                docs: #docs,
+                file: __taskwright::file!(),
+                line: __taskwright::line!(),
+            }
+        });
+    }
+}
+
+impl Definition<'_> {
+    fn name(&self) -> TokenStream {
+        if let Some(name) = &self.options.name {
+            return name.value.to_token_stream();
+        }
+        let rest = format!("::{}", self.item.unraw());
+        quote!(__taskwright::concat!(__taskwright::env!("CARGO_PKG_NAME"), #rest))
+    }
+}
+
+/// The options that were written, over none.
+fn asked(options: &Options) -> TokenStream {
+    let limit = options.limit.as_ref().map(|limit| {
+        let (key, max) = (&limit.key.text.value, number(&limit.max));
+        quote!(__taskwright::LimitRule { key: #key, max: #max })
+    });
+    let rate = options.rate.as_ref().map(|rate| {
+        let (key, count, per) = (&rate.key.text.value, number(&rate.count), duration(&rate.per));
+        quote!(__taskwright::RateRule { key: #key, count: #count, per: #per })
+    });
+    let fields = [
+        ("queue", options.queue.as_ref().map(text)),
+        ("priority", options.priority.as_ref().map(number)),
+        ("max_attempts", options.max_attempts.as_ref().map(number)),
+        ("backoff", options.backoff.as_ref().map(backoff)),
+        ("timeout", options.timeout.as_ref().map(duration)),
+        ("expires", options.expires.as_ref().map(duration)),
+        ("keep_result", options.keep_result.as_ref().map(duration)),
+        ("unique", options.unique.as_ref().map(|unique| text(&unique.text))),
+        ("limit", limit),
+        ("rate", rate),
+    ];
+    let mut written: Vec<TokenStream> = fields
+        .into_iter()
+        .filter_map(|(field, value)| {
+            let (field, value) = (format_ident!("{field}"), value?);
+            Some(quote!(#field: __taskwright::Some(#value)))
+        })
+        .collect();
+    if !options.tags.is_empty() {
+        let tags = options.tags.iter().map(text);
+        written.push(quote!(tags: &[#(#tags),*]));
+    }
+    if written.is_empty() {
+        return quote!(__taskwright::Options::NONE);
+    }
+    quote!(__taskwright::Options { #(#written,)* ..__taskwright::Options::NONE })
+}
+
+fn text(text: &Spanned<String>) -> TokenStream {
+    text.value.to_token_stream()
+}
+
+fn number(number: &Spanned<i128>) -> TokenStream {
+    let literal = Literal::u128_unsuffixed(number.value.unsigned_abs());
+    if number.value < 0 { quote!(-#literal) } else { quote!(#literal) }
+}
+
+fn duration(duration: &Spanned<Duration>) -> TokenStream {
+    let (seconds, nanos) = (duration.value.as_secs(), duration.value.subsec_nanos());
+    let (seconds, nanos) = (Literal::u64_unsuffixed(seconds), Literal::u32_unsuffixed(nanos));
+    quote!(__taskwright::Duration::new(#seconds, #nanos))
+}
+
+fn backoff(backoff: &Backoff) -> TokenStream {
+    match backoff {
+        Backoff::Fixed { delay } => {
+            let delay = duration(delay);
+            quote!(__taskwright::Backoff::fixed(#delay))
+        }
+        Backoff::Linear { step, max } => {
+            let (step, max) = (duration(step), duration(max));
+            quote!(__taskwright::Backoff::linear(#step, #max))
+        }
+        Backoff::Exponential { base, max } => {
+            let (base, max) = (duration(base), duration(max));
+            quote!(__taskwright::Backoff::exponential(#base, #max))
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Every option together, and that none of them is lost on the way.
+
+use taskwright::prelude::*;
+use taskwright::task::Execution;
+
+mod errors {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the mail did not go out")]
+    pub struct MailError {
+        pub transient: bool,
+    }
+
+    impl MailError {
+        pub fn is_transient(&self) -> bool {
+            self.transient
+        }
+    }
+}
+
+#[task(
+    name = "mail.receipt",
+    aliases = ["mail.send", "mail.send-receipt"],
+    struct = ReceiptTask,
+    crate = ::taskwright,
+    queue = "mail",
+    priority = -5,
+    max_attempts = 3,
+    backoff = linear("500ms", max = "1m30s"),
+    timeout = "1h30m",
+    expires = "2d",
+    keep_result = "7d",
+    unique = "receipt-{order}",
+    limit(key = "customer-{customer}", max = 5),
+    rate(100, per = "1m", key = "all"),
+    isolate = "process",
+    tags = ["billing", "mail"],
+    retry_if = errors::MailError::is_transient,
+)]
+async fn send_receipt(order: u64, customer: String) -> Result<(), errors::MailError> {
+    Err(errors::MailError { transient: order == 0 && customer.is_empty() })
+}
+
+#[task(keep_result = false, backoff = fixed("0s"), isolate = "thread")]
+fn forget() {}
+
+fn main() {
+    let definition = ReceiptTask::DEFINITION;
+    let options = &definition.options;
+    assert_eq!(definition.name, "mail.receipt");
+    assert_eq!(definition.aliases, ["mail.send", "mail.send-receipt"]);
+    assert_eq!(definition.execution, Execution::Process);
+    assert_eq!(options.queue, Some("mail"));
+    assert_eq!(options.priority, Some(-5));
+    assert_eq!(options.max_attempts, Some(3));
+    assert_eq!(options.backoff, Some(Backoff::linear(Duration::from_millis(500), Duration::from_secs(90))));
+    assert_eq!(options.timeout, Some(Duration::from_secs(5_400)));
+    assert_eq!(options.expires, Some(Duration::from_secs(172_800)));
+    assert_eq!(options.keep_result, Some(Duration::from_secs(604_800)));
+    assert_eq!(options.unique, Some("receipt-{order}"));
+    assert_eq!(options.limit.as_ref().map(|limit| (limit.key, limit.max)), Some(("customer-{customer}", 5)));
+    assert_eq!(options.rate.as_ref().map(|rate| (rate.key, rate.count, rate.per.as_secs())), Some(("all", 100, 60)));
+    assert_eq!(options.tags, ["billing", "mail"]);
+    assert_eq!(ReceiptTask::new(7, "ada").unique_key().as_deref(), Some("receipt-7"));
+
+    assert_eq!(Forget::DEFINITION.options.keep_result, Some(Duration::ZERO));
+    assert_eq!(Forget::DEFINITION.options.backoff, Some(Backoff::fixed(Duration::ZERO)));
+    assert_eq!(Forget::DEFINITION.execution, Execution::Blocking);
+    assert_eq!(Forget::new().unique_key(), None);
+}
