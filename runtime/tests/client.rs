@@ -1,0 +1,574 @@
+//! The client side as an application sees it: dispatching, awaiting, and what goes wrong there.
+//!
+//! Jobs are run by hand here, through the contract, so that each test says exactly when and how a job ends.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright::backend::memory::Memory;
+use taskwright::backend::{
+    Backend, Cancelled, Claim, Extend, InTransaction, Pushed, QueueClaim, Reap, Renewal, Settled, Settlement,
+    WorkerRecord,
+};
+use taskwright::codec::{Codec, Payload};
+use taskwright::job::{Failure, FailureKind, Job, Lease, NewJob, Progress, When, WorkerId};
+use taskwright::policy::Verdict;
+use taskwright::prelude::*;
+use taskwright::testing::faulty::{Fault, Faulty, Operation};
+use taskwright::time::Clock;
+use taskwright::trace::{self, TraceContext};
+use taskwright::{ErrorKind, JobFailure, JobOptions, Name, State, Timestamp};
+
+#[task(name = "double", queue = "math", max_attempts = 8, priority = 3, tags = ["even"])]
+async fn double(number: u64) -> TaskResult<u64> {
+    Ok(number * 2)
+}
+
+#[task(name = "note")]
+async fn note(text: String) {
+    drop(text);
+}
+
+#[task(name = "sync.account", unique = "account-{account}")]
+async fn sync_account(account: u64) {
+    let _ = account;
+}
+
+/// A client of a store whose time the test moves, and which fails when told to.
+struct World {
+    client: Client,
+    faulty: Arc<Faulty>,
+    clock: Clock,
+    worker: WorkerId,
+}
+
+fn setup() -> World {
+    setup_with(Client::builder())
+}
+
+fn setup_with(builder: taskwright::ClientBuilder) -> World {
+    let clock = Clock::stopped();
+    let faulty = Arc::new(Faulty::new(Arc::new(Memory::with_clock(clock.clone())), 1));
+    let backend: Arc<dyn Backend> = Arc::clone(&faulty) as _;
+    World { client: builder.build(backend), faulty, clock, worker: WorkerId::new() }
+}
+
+impl World {
+    /// Claims the next job, whatever queue of these tests it waits in.
+    async fn claim(&self) -> Option<(Lease, Job)> {
+        let queue = |name| QueueClaim { queue: Name::new(name).unwrap(), limit: 1 };
+        let queues = ["math", "default", "slow"].map(queue).to_vec();
+        let claim = Claim { worker: self.worker, queues, limit: 1, ttl: Duration::from_secs(30) };
+        self.client.backend().claim(&claim).await.unwrap().jobs.pop()
+    }
+
+    /// Runs the next job to this end.
+    async fn finish(&self, verdict: Verdict) -> Job {
+        let (lease, job) = self.claim().await.expect("a job is due");
+        let settlement = Settlement { lease, job: job.clone(), verdict };
+        assert_eq!(self.client.backend().settle(&[settlement]).await.unwrap(), [Settled::Applied]);
+        job
+    }
+
+    /// What the next job looks like to a worker.
+    async fn next_job(&self) -> Job {
+        self.finish(completed_unkept()).await
+    }
+}
+
+fn completed(value: &impl Serialize) -> Verdict {
+    Verdict::Complete { result: Some(Payload::encode(Codec::MessagePack, value).unwrap()) }
+}
+
+fn completed_unkept() -> Verdict {
+    Verdict::Complete { result: None }
+}
+
+/// Lets everything that is ready go on until it waits.
+async fn settle_down() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_handle_gives_the_typed_result() {
+    let world = setup();
+    let handle = world.client.dispatch(Double::new(21_u64)).await.unwrap();
+    assert!(handle.is_new());
+    assert_eq!(handle.status().await.unwrap(), State::Available);
+    let job = world.finish(completed(&42_u64)).await;
+    assert_eq!(job.id(), handle.id());
+    assert_eq!(job.spec.payload.decode::<Double>().unwrap().number, 21);
+    assert_eq!(handle.status().await.unwrap(), State::Completed);
+    assert_eq!(handle.clone().await.unwrap(), 42);
+    assert_eq!(handle.await.unwrap(), 42, "a result can be read again");
+}
+
+#[tokio::test]
+async fn a_wait_that_began_before_the_end_is_woken_by_it() {
+    let world = setup();
+    let handle = world.client.dispatch(Double::new(1_u64)).await.unwrap();
+    let waiting = tokio::spawn(async move { handle.await });
+    settle_down().await;
+    assert!(!waiting.is_finished());
+    world.finish(completed(&2_u64)).await;
+    assert_eq!(waiting.await.unwrap().unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_listener_polling_finds_the_end() {
+    let world = setup();
+    world.faulty.fail_next(Operation::Listen, 1_000);
+    let handle = world.client.dispatch(Double::new(1_u64)).await.unwrap();
+    let waiting = tokio::spawn(async move { handle.await });
+    settle_down().await;
+    world.finish(completed(&2_u64)).await;
+    assert_eq!(waiting.await.unwrap().unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_survives_a_store_that_is_away() {
+    let world = setup();
+    let handle = world.client.dispatch(Double::new(1_u64)).await.unwrap();
+    world.faulty.fail_next(Operation::Fetch, 5);
+    world.faulty.fail_next(Operation::Next, 3);
+    world.faulty.inject(Operation::Fetch, Fault::HangBefore, 1);
+    let waiting = tokio::spawn(async move { handle.await });
+    settle_down().await;
+    world.finish(completed(&2_u64)).await;
+    assert_eq!(waiting.await.unwrap().unwrap(), 2);
+    assert!(world.faulty.calls(Operation::Fetch) >= 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_handles_share_fetches_and_one_listener() {
+    let world = setup();
+    let handles = world.client.dispatch_many((0..2_000_u64).map(Double::new)).await.unwrap();
+    let waiting = tokio::spawn(futures_util::future::join_all(handles.into_iter().map(IntoFuture::into_future)));
+    settle_down().await;
+    let before = world.faulty.calls(Operation::Fetch);
+    assert!(before <= 10, "{before} fetches for 2000 handles");
+    for number in 0..2_000_u64 {
+        world.finish(completed(&number)).await;
+    }
+    let results: Vec<u64> = waiting.await.unwrap().into_iter().map(Result::unwrap).collect();
+    assert_eq!(results, (0..2_000).collect::<Vec<_>>());
+    assert_eq!(world.faulty.calls(Operation::Listen), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_when_nobody_waits() {
+    let world = setup();
+    let handle = world.client.dispatch(Double::new(1_u64)).await.unwrap();
+    let error = handle.result(Duration::from_secs(5)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    settle_down().await;
+    let before = world.faulty.calls(Operation::Fetch);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.faulty.calls(Operation::Fetch), before);
+    world.finish(completed(&2_u64)).await;
+    assert_eq!(handle.result(Duration::from_secs(5)).await.unwrap(), 2, "a handle can be awaited again");
+}
+
+#[tokio::test]
+async fn what_a_task_returns_as_unit_is_not_kept_and_still_awaited() {
+    let world = setup();
+    let handle = world.client.dispatch(Note::new("milk")).await.unwrap();
+    let waiting = tokio::spawn(handle.clone().into_future());
+    settle_down().await;
+    let job = world.finish(completed_unkept()).await;
+    assert_eq!(job.spec.keep_result, None);
+    waiting.await.unwrap().unwrap();
+    assert_eq!(handle.status().await.unwrap(), State::Completed);
+    assert_eq!(handle.progress().await.unwrap(), None);
+    let found = world.client.handle::<()>(handle.id());
+    assert_eq!(found.await.unwrap_err().kind(), ErrorKind::NotFound, "an id alone does not say that there was a job");
+}
+
+#[tokio::test]
+async fn a_failed_job_tells_the_tasks_own_error_with_its_causes() {
+    let world = setup();
+    let handle = world.client.dispatch(Double::new(1_u64)).await.unwrap();
+    let mut failure = Failure::new(FailureKind::Error, "no connection to the mail server");
+    failure.causes = vec!["tls handshake failed".to_owned(), "certificate expired".to_owned()];
+    world.finish(Verdict::Discard { failure: failure.clone() }).await;
+    let id = handle.id();
+    let error = handle.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Job);
+    assert_eq!(error.to_string(), format!("job {id} was discarded after attempt 1"));
+    let job_failure = JobFailure::of(&error).unwrap();
+    assert_eq!((job_failure.state(), job_failure.attempt()), (State::Discarded, 1));
+    assert_eq!(job_failure.failure(), Some(&failure));
+    let mut messages = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        messages.push(error.to_string());
+        cause = error.source();
+    }
+    assert_eq!(messages, ["no connection to the mail server", "tls handshake failed", "certificate expired"]);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_never_runs_and_says_why() {
+    let world = setup();
+    let handle = world.client.dispatch(Double::new(1_u64)).await.unwrap();
+    assert_eq!(handle.cancel("not needed").await.unwrap(), Cancelled::Ended);
+    assert_eq!(handle.cancel("again").await.unwrap(), Cancelled::Finished(State::Cancelled));
+    assert!(world.claim().await.is_none());
+    assert_eq!(handle.status().await.unwrap(), State::Cancelled);
+    let error = handle.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Job);
+    assert_eq!(error.source().unwrap().to_string(), "not needed");
+}
+
+#[tokio::test]
+async fn a_job_that_expired_is_told_apart_from_one_whose_result_did() {
+    let world = setup();
+    let too_late = world.client.dispatch(Double::new(1_u64).expires(Duration::from_secs(5))).await.unwrap();
+    world.clock.advance(Duration::from_secs(6));
+    world.client.backend().reap(&Reap { limit: 10, max_crashes: 3 }).await.unwrap();
+    let error = too_late.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Job);
+    assert!(error.to_string().contains("expired before it could start"), "{error}");
+
+    let kept_briefly = world.client.dispatch(Double::new(1_u64).keep_result(Duration::from_secs(5))).await.unwrap();
+    world.finish(completed(&2_u64)).await;
+    world.clock.advance(Duration::from_secs(6));
+    assert_eq!(kept_briefly.status().await.unwrap(), State::Completed);
+    let error = kept_briefly.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("time to live has ended"), "{error}");
+}
+
+#[tokio::test]
+async fn a_result_that_was_not_kept_is_not_made_up() {
+    let world = setup();
+    let handle = world.client.dispatch(Double::new(1_u64).forget_result()).await.unwrap();
+    world.finish(completed_unkept()).await;
+    let error = handle.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("keep_result"), "{error}");
+}
+
+#[tokio::test]
+async fn a_result_of_another_type_is_an_error() {
+    let world = setup();
+    let id = world.client.dispatch(Double::new(1_u64)).await.unwrap().id();
+    world.finish(completed(&"not a number")).await;
+    let error = world.client.handle::<u64>(id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Codec);
+}
+
+#[tokio::test]
+async fn a_job_is_found_again_from_its_id() {
+    let world = setup();
+    let id = world.client.dispatch(Double::new(1_u64)).await.unwrap().id();
+    let stored = serde_json::to_string(&id).unwrap();
+    world.finish(completed(&2_u64)).await;
+    let id: JobId = serde_json::from_str(&stored).unwrap();
+    let result = world.client.scope(async { Double::handle(id)?.await }).await;
+    assert_eq!(result.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn progress_is_seen_while_a_job_runs() {
+    let world = setup();
+    let handle = world.client.dispatch(Double::new(1_u64)).await.unwrap();
+    assert_eq!(handle.progress().await.unwrap(), None);
+    assert_eq!(handle.status().await.unwrap(), State::Available);
+    let (lease, _job) = world.claim().await.unwrap();
+    assert_eq!(handle.status().await.unwrap(), State::Running);
+    let progress = Progress { fraction: 0.5, note: "halfway".to_owned() };
+    let renewal = Renewal { lease, progress: Some(progress.clone()) };
+    let worker = WorkerRecord {
+        id: world.worker,
+        host: "here".to_owned(),
+        pid: 1,
+        program: "test".to_owned(),
+        started: Timestamp::now(),
+        queues: Vec::new(),
+        concurrency: 1,
+    };
+    let extend = Extend { worker, ttl: Duration::from_secs(30), renewals: vec![renewal] };
+    world.client.backend().extend(&extend).await.unwrap();
+    assert_eq!(handle.progress().await.unwrap(), Some(progress));
+}
+
+#[tokio::test]
+async fn a_dispatch_finds_its_client_in_scope_then_installed_then_not_at_all() {
+    assert!(Client::uninstall().is_none());
+    let error = Note::new("lost").dispatch().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotConfigured);
+    for remedy in ["client.scope(..)", "client.install()", ".dispatch_on(&client)"] {
+        assert!(error.to_string().contains(remedy), "{error}");
+    }
+    let (installed, scoped) = (setup(), setup());
+    assert!(installed.client.install().is_none());
+    Note::new("to the installed").dispatch().await.unwrap();
+    scoped.client.scope(async { Note::new("to the scoped").dispatch().await }).await.unwrap();
+    let text = |job: Job| job.spec.payload.decode::<Note>().unwrap().text;
+    assert_eq!(text(installed.next_job().await), "to the installed");
+    assert_eq!(text(scoped.next_job().await), "to the scoped");
+    assert!(scoped.client.install().is_some(), "the client that was installed before is given back");
+    assert!(Client::uninstall().is_some());
+}
+
+#[tokio::test]
+async fn every_option_of_a_dispatch_reaches_the_job() {
+    let world = setup();
+    let id = JobId::new();
+    let backoff = Backoff::fixed(Duration::from_secs(9));
+    let handle = Double::new(7_u64)
+        .id(id)
+        .queue("slow")
+        .priority(-5)
+        .max_attempts(2)
+        .timeout(Duration::from_secs(3))
+        .backoff(backoff)
+        .keep_result(Duration::from_secs(60))
+        .expires(Duration::from_secs(600))
+        .unique_key("seven")
+        .header("tenant", "acme")
+        .tag("odd")
+        .codec(Codec::Json)
+        .delay(Duration::from_secs(30))
+        .dispatch_on(&world.client)
+        .await
+        .unwrap();
+    assert_eq!((handle.id(), handle.status().await.unwrap()), (id, State::Scheduled));
+    assert!(world.claim().await.is_none());
+    world.clock.advance(Duration::from_secs(30));
+    let job = world.next_job().await;
+    let spec = &job.spec;
+    assert_eq!((spec.queue.as_str(), spec.priority, spec.max_attempts), ("slow", -5, 2));
+    assert_eq!((spec.timeout, spec.backoff), (Some(Duration::from_secs(3)), backoff));
+    assert_eq!(spec.keep_result, Some(Duration::from_secs(60)));
+    assert_eq!(spec.unique.as_ref().unwrap().key, "seven");
+    assert_eq!(spec.headers, BTreeMap::from([("tenant".to_owned(), "acme".to_owned())]));
+    assert_eq!(spec.tags, ["even", "odd"]);
+    assert_eq!(&spec.payload.bytes[..], br#"{"number":7}"#);
+    assert_eq!(job.expires, Some(job.pushed.after(Duration::from_secs(600))));
+}
+
+#[tokio::test]
+async fn a_moment_to_start_may_be_a_system_time() {
+    let world = setup();
+    let moment = std::time::SystemTime::now() + Duration::from_secs(3_600);
+    let handle = world.client.dispatch(Note::new("later").at(moment)).await.unwrap();
+    assert_eq!(handle.status().await.unwrap(), State::Scheduled);
+    world.clock.advance(Duration::from_secs(3_601));
+    assert_eq!(world.next_job().await.due, Timestamp::from(moment));
+}
+
+#[tokio::test]
+async fn the_dispatch_is_stronger_than_the_client_and_the_client_than_the_attribute() {
+    let world = setup_with(
+        Client::builder()
+            .options(JobOptions {
+                max_attempts: Some(5),
+                timeout: Some(Duration::from_secs(60)),
+                ..JobOptions::default()
+            })
+            .task_options("double", JobOptions { max_attempts: Some(4), ..JobOptions::default() }),
+    );
+    world.client.dispatch(Note::new("plain")).await.unwrap();
+    let job = world.next_job().await;
+    assert_eq!((job.spec.max_attempts, job.spec.priority, job.spec.queue.as_str()), (5, 0, "default"));
+    assert_eq!((job.spec.timeout, job.spec.keep_result), (Some(Duration::from_secs(60)), None));
+
+    world.client.dispatch(Double::new(1_u64)).await.unwrap();
+    let job = world.next_job().await;
+    assert_eq!((job.spec.max_attempts, job.spec.priority, job.spec.queue.as_str()), (4, 3, "math"));
+    assert_eq!(job.spec.keep_result, Some(JobOptions::KEEP_RESULT));
+
+    world.client.dispatch(Double::new(1_u64).max_attempts(3).no_timeout()).await.unwrap();
+    let job = world.next_job().await;
+    assert_eq!((job.spec.max_attempts, job.spec.timeout), (3, None));
+}
+
+#[tokio::test]
+async fn values_that_cannot_be_used_are_errors_and_nothing_is_sent() {
+    let world = setup();
+    let second = Duration::from_secs(1);
+    let cases = [
+        (Note::new("x").queue("no blanks"), "`no blanks`"),
+        (Note::new("x").max_attempts(0), "at least one attempt"),
+        (Note::new("x").unique_key(""), "unique key"),
+        (Note::new("x").unique_key("k".repeat(513)), "513"),
+        (Note::new("x").delay(60 * second).expires(30 * second), "would never start"),
+    ];
+    for (dispatch, expected) in cases {
+        let error = dispatch.dispatch_on(&world.client).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        let message = error.to_string();
+        assert!(message.contains(expected) && message.contains("task note"), "{message}");
+    }
+    let bad_third = (0..5_u64).map(|number| Double::new(number).max_attempts(u32::from(number != 2)));
+    assert_eq!(world.client.dispatch_many(bad_third).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(world.faulty.calls(Operation::Push), 0);
+}
+
+#[tokio::test]
+async fn a_payload_that_is_too_large_is_refused_before_it_is_sent() {
+    let world = setup();
+    let limit = world.client.backend().info().limits.max_payload;
+    let error = world.client.dispatch(Note::new("x".repeat(limit))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert!(error.to_string().contains(&limit.to_string()), "{error}");
+    assert_eq!(world.faulty.calls(Operation::Push), 0);
+}
+
+#[tokio::test]
+async fn many_tasks_go_in_few_writes_and_keep_their_order() {
+    let world = setup();
+    let handles = world.client.dispatch_many((0..25_000_u64).map(|n| Double::new(n).priority(1))).await.unwrap();
+    assert_eq!(handles.len(), 25_000);
+    assert_eq!(world.faulty.calls(Operation::Push), 3);
+    assert!(handles.windows(2).all(|pair| pair[0].id() < pair[1].id()));
+    assert_eq!(world.next_job().await.id(), handles[0].id());
+    assert!(world.client.dispatch_many(Vec::<Note>::new()).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bulk_dispatch_that_fails_halfway_says_how_far_it_came() {
+    let world = setup();
+    let tasks = (0..20_001_u64).map(Double::new);
+    let dispatching = world.client.dispatch_many(tasks);
+    world.faulty.inject(Operation::Push, Fault::Slow(Duration::ZERO), 2);
+    world.faulty.fail_next(Operation::Push, 100);
+    let error = dispatching.await.unwrap_err();
+    assert!(error.is_transient());
+    assert!(error.to_string().contains("stored 20000 of 20001 jobs"), "{error}");
+}
+
+#[tokio::test]
+async fn dispatches_at_the_same_time_share_a_write() {
+    let world = setup();
+    world.faulty.inject(Operation::Push, Fault::HangBefore, 1);
+    let dispatch = |n| {
+        let client = world.client.clone();
+        tokio::spawn(async move { client.dispatch(Double::new(n)).await })
+    };
+    let first = dispatch(0_u64);
+    world.faulty.until_hanging(1).await;
+    let others: Vec<_> = (1..=100_u64).map(dispatch).collect();
+    settle_down().await;
+    world.faulty.release();
+    first.await.unwrap().unwrap();
+    for other in others {
+        other.await.unwrap().unwrap();
+    }
+    assert_eq!(world.faulty.calls(Operation::Push), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_whose_answer_was_lost_is_stored_once_and_new() {
+    let world = setup();
+    world.faulty.inject(Operation::Push, Fault::ErrorAfter, 1);
+    let handle = world.client.dispatch(Double::new(1_u64)).await.unwrap();
+    assert!(handle.is_new());
+    assert!(world.claim().await.is_some());
+    assert!(world.claim().await.is_none());
+}
+
+#[tokio::test]
+async fn a_unique_key_leads_to_the_job_that_has_it() {
+    let world = setup();
+    let first = world.client.dispatch(SyncAccount::new(7_u64)).await.unwrap();
+    let second = world.client.dispatch(SyncAccount::new(7_u64)).await.unwrap();
+    let other = world.client.dispatch(SyncAccount::new(8_u64)).await.unwrap();
+    assert!(first.is_new() && other.is_new() && !second.is_new());
+    assert_eq!(second.id(), first.id());
+    let by_hand = world.client.dispatch(SyncAccount::new(7_u64).unique_key("another")).await.unwrap();
+    assert!(by_hand.is_new(), "the dispatch's own key is stronger than the attribute's");
+}
+
+#[tokio::test]
+async fn the_same_id_is_stored_once() {
+    let world = setup();
+    let id = JobId::new();
+    let both = tokio::join!(
+        world.client.dispatch(Double::new(1_u64).id(id)),
+        world.client.dispatch(Double::new(1_u64).id(id)),
+    );
+    let (first, second) = (both.0.unwrap(), both.1.unwrap());
+    assert_eq!((first.id(), second.id()), (id, id));
+    assert!(first.is_new() && !second.is_new());
+    let twice = [Double::new(1_u64).id(id), Double::new(2_u64).id(id)];
+    let error = world.client.dispatch_many(twice).await.unwrap_err();
+    assert!(error.to_string().contains(&id.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn jobs_made_by_hand_are_pushed_as_they_are() {
+    let world = setup();
+    world.client.dispatch(Note::new("once")).await.unwrap();
+    let job = world.next_job().await;
+    let again = NewJob { spec: job.spec, due: When::NOW, expires: None };
+    assert_eq!(world.client.push(vec![again.clone()]).await.unwrap(), [Pushed::Stored]);
+    assert_eq!(world.client.push(vec![again.clone()]).await.unwrap(), [Pushed::Repeated]);
+    assert_eq!(world.client.push(vec![again.clone(), again]).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(world.client.push(Vec::new()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_trace_goes_along_in_the_headers() {
+    let world = setup();
+    let trace = TraceContext::root().with_state("rojo=1");
+    trace.scope(async { world.client.dispatch(Note::new("traced")).await }).await.unwrap();
+    assert_eq!(TraceContext::from_headers(&world.next_job().await.spec.headers), Some(trace));
+
+    tokio::task_local!(static SPAN: TraceContext);
+    trace::set_source(|| SPAN.try_with(TraceContext::clone).ok());
+    let span = TraceContext::root();
+    let dispatch = async { world.client.dispatch(Note::new("from the source")).await };
+    SPAN.scope(span.clone(), TraceContext::root().scope(dispatch)).await.unwrap();
+    assert_eq!(TraceContext::from_headers(&world.next_job().await.spec.headers), Some(span));
+
+    world.client.dispatch(Note::new("untraced")).await.unwrap();
+    assert!(world.next_job().await.spec.headers.is_empty());
+}
+
+#[tokio::test]
+async fn a_dispatch_in_a_transaction_needs_a_store_that_has_them() {
+    struct Connection;
+    impl InTransaction for Connection {
+        fn connection(&mut self) -> &mut (dyn std::any::Any + Send) {
+            self
+        }
+    }
+    let world = setup();
+    let error = world.client.dispatch_in(Note::new("x"), &mut Connection).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let message = error.to_string();
+    assert!(message.contains("memory") && message.contains("after the commit"), "{message}");
+}
+
+#[tokio::test]
+async fn closing_writes_what_is_on_its_way_and_ends_waits() {
+    let world = setup();
+    let handle = world.client.dispatch(Double::new(1_u64)).await.unwrap();
+    let waiting = tokio::spawn(handle.into_future());
+    settle_down().await;
+    world.faulty.inject(Operation::Push, Fault::HangBefore, 1);
+    let late = tokio::spawn({
+        let client = world.client.clone();
+        async move { client.dispatch(Double::new(2_u64)).await }
+    });
+    world.faulty.until_hanging(1).await;
+    let closing = tokio::spawn({
+        let client = world.client.clone();
+        async move { client.close().await }
+    });
+    settle_down().await;
+    assert!(!closing.is_finished(), "closing waits for the push");
+    world.faulty.release();
+    closing.await.unwrap().unwrap();
+    late.await.unwrap().unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(world.client.dispatch(Double::new(3_u64)).await.unwrap_err().kind(), ErrorKind::Closed);
+    world.client.close().await.unwrap();
+}
