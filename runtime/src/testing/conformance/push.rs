@@ -1,0 +1,223 @@
+//! Storing jobs: whole, once, in batches.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::backend::Pushed;
+use crate::error::Result;
+use crate::job::{Job, JobId, Name, NewJob, State};
+use crate::policy::Backoff;
+use crate::policy::state;
+use crate::testing::harness::batch;
+use crate::testing::{Draft, Harness, together};
+
+/// A job that uses every field, none with its default.
+pub(super) fn elaborate(h: &Harness) -> Draft {
+    let mut draft = h.job().priority(-7).attempts(9).keep(Duration::from_secs(3_600)).unique("receipt-42");
+    draft.spec.task = h.other_queue("task");
+    draft.spec.payload = crate::codec::Payload { codec: crate::codec::Codec::Json, bytes: b"{\"order\":42}"[..].into() };
+    draft.spec.timeout = Some(Duration::from_millis(30_500));
+    draft.spec.backoff = Backoff::linear(Duration::from_secs(3), Duration::from_secs(60));
+    draft.spec.headers = [("tenant", "öre & søn"), ("traceparent", "00-4bf9-00f0-01")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    draft.spec.tags = vec!["mail".to_owned(), "it's \"quoted\", \\ and 100 %".to_owned()];
+    draft.spec.parent = Some(JobId::new());
+    draft
+}
+
+pub(super) async fn job_comes_out_as_it_went_in(h: &Harness) -> Result<()> {
+    let pushed: NewJob = elaborate(h).expires(Duration::from_secs(86_400)).into();
+    let held = h.push_and_claim(pushed.clone()).await?;
+    assert_eq!(held.job.spec, pushed.spec);
+    assert!(held.job.expires.is_some_and(|expires| expires > held.job.due), "its expiry is a day away");
+    Ok(())
+}
+
+pub(super) async fn new_job_starts_without_a_past(h: &Harness) -> Result<()> {
+    let pushed: NewJob = h.job().into();
+    let worker = h.worker();
+    h.push_one(pushed.clone()).await?;
+    let held = worker.claim_one().await?;
+    let claimed = held.job.claimed.unwrap_or(held.job.pushed);
+    let mut expected = Job { due: held.job.due, ..Job::received(&pushed, held.job.pushed) };
+    state::claim(&mut expected, worker.id, claimed);
+    assert_eq!(held.job, expected);
+    assert_eq!((held.job.state, held.job.attempt, held.job.crashes), (State::Running, 1, 0));
+    Ok(())
+}
+
+pub(super) async fn empty_batch_is_answered_empty(h: &Harness) -> Result<()> {
+    assert_eq!(h.push(Vec::<Draft>::new()).await?, []);
+    Ok(())
+}
+
+pub(super) async fn answers_come_in_the_order_asked(h: &Harness) -> Result<()> {
+    let holder = h.push_one(h.job().unique("taken")).await?;
+    let known = h.job();
+    h.push_one(known.clone()).await?;
+    let pushed = h.push([h.job(), h.job().unique("taken"), known, h.job().unique("free")]).await?;
+    assert_eq!(pushed, [Pushed::Stored, Pushed::Conflict(holder), Pushed::Repeated, Pushed::Stored]);
+    Ok(())
+}
+
+pub(super) async fn repeated_batch_adds_nothing(h: &Harness) -> Result<()> {
+    let batch = batch(h.jobs(3));
+    assert_eq!(h.backend.push(&batch).await?, [Pushed::Stored; 3]);
+    assert_eq!(h.backend.push(&batch).await?, [Pushed::Repeated; 3]);
+    assert_eq!(h.worker().claim(10).await?.len(), 3);
+    Ok(())
+}
+
+pub(super) async fn repeated_batch_adds_nothing_once_its_jobs_are_claimed(h: &Harness) -> Result<()> {
+    let batch = batch(h.jobs(3));
+    h.backend.push(&batch).await?;
+    let held = h.worker().claim(10).await?;
+    assert_eq!(h.backend.push(&batch).await?, [Pushed::Repeated; 3]);
+    assert_eq!(h.worker().claim(10).await?.len(), 0, "the {} claimed jobs are not there again", held.len());
+    Ok(())
+}
+
+pub(super) async fn repeated_batch_adds_nothing_once_its_jobs_have_ended(h: &Harness) -> Result<()> {
+    let batch = batch(h.jobs(3));
+    h.backend.push(&batch).await?;
+    let held = h.worker().claim(10).await?;
+    h.settle(held.iter().map(|held| held.completed())).await?;
+    h.advance(Duration::from_secs(50 * 60));
+    assert_eq!(h.backend.push(&batch).await?, [Pushed::Repeated; 3]);
+    assert_eq!(h.worker().claim(10).await?.len(), 0);
+    Ok(())
+}
+
+pub(super) async fn repeated_batch_refuses_again_what_it_refused(h: &Harness) -> Result<()> {
+    let holder = h.push_one(h.job().unique("taken")).await?;
+    let batch = batch([h.job(), h.job().unique("taken")]);
+    assert_eq!(h.backend.push(&batch).await?, [Pushed::Stored, Pushed::Conflict(holder)]);
+    assert_eq!(h.backend.push(&batch).await?, [Pushed::Repeated, Pushed::Conflict(holder)]);
+    assert_eq!(h.worker().claim(10).await?.len(), 2);
+    Ok(())
+}
+
+pub(super) async fn waiting_job_is_not_added_by_another_batch(h: &Harness) -> Result<()> {
+    let job = h.job();
+    assert_eq!(h.push([job.clone()]).await?, [Pushed::Stored]);
+    assert_eq!(h.push([job.clone(), h.job()]).await?, [Pushed::Repeated, Pushed::Stored]);
+    assert_eq!(h.worker().claim(10).await?.len(), 2);
+    Ok(())
+}
+
+pub(super) async fn one_batch_pushed_at_the_same_time_is_stored_once(h: &Harness) -> Result<()> {
+    let batch = batch(h.jobs(20));
+    let pushes = (0..8).map(|_| {
+        let (backend, batch) = (h.backend.clone(), batch.clone());
+        async move { backend.push(&batch).await }
+    });
+    let answers = together(pushes).await?;
+    for place in 0..20 {
+        let stored = answers.iter().filter(|pushed| pushed[place] == Pushed::Stored).count();
+        assert_eq!(stored, 1, "how many of the pushes stored job {place}");
+    }
+    assert_eq!(h.worker().claim(100).await?.len(), 20);
+    Ok(())
+}
+
+pub(super) async fn batches_pushed_at_the_same_time_are_all_stored(h: &Harness) -> Result<()> {
+    let mut expected = BTreeSet::new();
+    let pushes: Vec<_> = (0..40)
+        .map(|_| {
+            let (backend, batch) = (h.backend.clone(), batch(h.jobs(10)));
+            expected.extend(batch.jobs.iter().map(|job| job.spec.id));
+            async move { backend.push(&batch).await }
+        })
+        .collect();
+    for pushed in together(pushes).await? {
+        assert_eq!(pushed, [Pushed::Stored; 10]);
+    }
+    let held = h.worker().claim(1_000).await?;
+    assert_eq!(held.iter().map(|held| held.id()).collect::<BTreeSet<_>>(), expected);
+    Ok(())
+}
+
+pub(super) async fn abandoned_push_is_done_whole_or_not_at_all(h: &Harness) -> Result<()> {
+    let batch = batch(h.jobs(50));
+    {
+        let push = h.backend.push(&batch);
+        // Asks once, and drops it wherever it is then.
+        let _ = futures_util::poll!(std::pin::pin!(push));
+    }
+    let found = h.worker().claim(100).await?.len();
+    assert!(!h.backend.info().atomic_push || found == 0 || found == 50, "{found} of 50 jobs are stored");
+    assert_eq!(h.backend.push(&batch).await?.len(), 50, "repeating it is fine");
+    let rest = h.worker().claim(100).await?.len();
+    assert_eq!(found + rest, 50, "each job is there once");
+    Ok(())
+}
+
+pub(super) async fn conflict_leaves_the_rest_of_its_batch_stored(h: &Harness) -> Result<()> {
+    let holder = h.push_one(h.job().unique("taken")).await?;
+    let pushed = h.push([h.job(), h.job().unique("taken"), h.job()]).await?;
+    assert_eq!(pushed, [Pushed::Stored, Pushed::Conflict(holder), Pushed::Stored]);
+    assert_eq!(h.worker().claim(10).await?.len(), 3);
+    Ok(())
+}
+
+pub(super) async fn large_batch_is_stored(h: &Harness) -> Result<()> {
+    let count = h.backend.info().limits.max_push.min(3_000);
+    assert_eq!(h.push(h.jobs(count)).await?, vec![Pushed::Stored; count]);
+    let mut found = 0;
+    while found < count {
+        let held = h.worker().claim(1_000).await?;
+        assert!(!held.is_empty(), "{found} of {count} jobs are stored");
+        found += held.len();
+    }
+    assert_eq!(found, count);
+    Ok(())
+}
+
+pub(super) async fn every_byte_survives_in_a_payload(h: &Harness) -> Result<()> {
+    let bytes: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
+    let held = h.push_and_claim(h.job().payload(bytes.clone())).await?;
+    assert_eq!(held.job.spec.payload.bytes, bytes);
+    Ok(())
+}
+
+pub(super) async fn empty_payload_survives(h: &Harness) -> Result<()> {
+    let held = h.push_and_claim(h.job().payload(Vec::new())).await?;
+    assert!(held.job.spec.payload.bytes.is_empty());
+    Ok(())
+}
+
+pub(super) async fn largest_payload_survives(h: &Harness) -> Result<()> {
+    let size = h.backend.info().limits.max_payload.min(1 << 20);
+    let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
+    let held = h.push_and_claim(h.job().payload(bytes.clone())).await?;
+    assert!(held.job.spec.payload.bytes == bytes, "{size} bytes came out changed");
+    Ok(())
+}
+
+pub(super) async fn longest_names_survive(h: &Harness) -> Result<()> {
+    let stem = format!("{}-AZaz09._:-", h.queue());
+    let longest = Name::new(format!("{stem:z<width$}", width = Name::MAX_LENGTH))?;
+    h.push_one(h.job().queue(&longest).task(&longest)).await?;
+    let held = h.worker().claim_from(&[(&longest, 1)], 1).await?;
+    assert_eq!(held.len(), 1);
+    assert_eq!((&held[0].job.spec.queue, &held[0].job.spec.task), (&longest, &longest));
+    Ok(())
+}
+
+pub(super) async fn names_differ_by_case(h: &Harness) -> Result<()> {
+    let (lower, upper) = (h.other_queue("mail"), h.other_queue("Mail"));
+    let id = h.push_one(h.job().queue(&upper)).await?;
+    assert_eq!(h.worker().claim_from(&[(&lower, 1)], 1).await?.len(), 0);
+    let held = h.worker().claim_from(&[(&upper, 1)], 1).await?;
+    assert_eq!(held.iter().map(|held| held.id()).collect::<Vec<_>>(), [id]);
+    Ok(())
+}
+
+pub(super) async fn most_attempts_survive(h: &Harness) -> Result<()> {
+    let held = h.push_and_claim(h.job().attempts(u32::MAX)).await?;
+    assert_eq!((held.job.spec.max_attempts, held.job.attempt_limit), (u32::MAX, u32::MAX));
+    h.end(held.failed(Duration::ZERO)).await?;
+    assert_eq!(h.worker().claim_one().await?.job.attempt_limit, u32::MAX);
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! The suite's table of contents: every case with the promises that it checks and the abilities that it needs.
+
+/// Hands the table to [`__conformance_rows`](crate::__conformance_rows), which makes `tests` or `cases` of it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_table {
+    ($rows:ident) => {
+        $crate::__conformance_rows! { $rows
+            push {
+                [P1] job_comes_out_as_it_went_in;
+                [P1] new_job_starts_without_a_past;
+                [P1] empty_batch_is_answered_empty;
+                [P1 P7] answers_come_in_the_order_asked;
+                [P1 P15] repeated_batch_adds_nothing;
+                [P1 P15] repeated_batch_adds_nothing_once_its_jobs_are_claimed;
+                [P1 P15] repeated_batch_adds_nothing_once_its_jobs_have_ended;
+                [P7 P15] repeated_batch_refuses_again_what_it_refused;
+                [P1 P15] waiting_job_is_not_added_by_another_batch;
+                [P1 P15] one_batch_pushed_at_the_same_time_is_stored_once;
+                [P1] batches_pushed_at_the_same_time_are_all_stored;
+                [P1 P15] abandoned_push_is_done_whole_or_not_at_all;
+                [P1 P7] conflict_leaves_the_rest_of_its_batch_stored;
+                [P1] large_batch_is_stored;
+                [P1] every_byte_survives_in_a_payload;
+                [P1] empty_payload_survives;
+                [P1] largest_payload_survives;
+                [P1] longest_names_survive;
+                [P1] names_differ_by_case;
+                [P1] most_attempts_survive;
+            }
+            claim {
+                [P2] claimed_job_is_not_handed_out_again;
+                [P2] two_workers_never_share_a_job;
+                [P2] many_workers_at_once_get_each_job_once;
+                [P3] lease_names_its_job_attempt_and_worker;
+                [P3] each_claim_of_a_job_has_another_token;
+                [P6] higher_priority_goes_first;
+                [P6] lowest_and_highest_priority_are_kept_apart;
+                [P6] earlier_due_goes_first_among_equals;
+                [P6] lower_id_goes_first_at_the_same_moment;
+                [P6] order_holds_from_one_claim_to_the_next;
+                [P6] queues_are_served_in_the_order_given;
+                [P6] each_queue_keeps_its_own_limit;
+                [P6] limit_of_the_claim_holds_for_all_queues_together;
+                [P6] queue_that_is_not_asked_for_is_left_alone;
+                [P6] claim_of_nothing_gets_nothing;
+                [P4 P2] large_backlog_due_at_one_moment_is_all_handed_out;
+                [P10] expired_job_is_never_handed_out;
+                [P10] job_that_expires_before_it_is_due_never_runs;
+                [P10] job_claimed_before_its_expiry_may_end_after_it;
+                [P4] next_due_is_never_too_late;
+            }
+            time {
+                [P4] delayed_job_is_not_early;
+                [P4] delayed_job_is_handed_out_at_its_moment;
+                [P4] job_for_a_moment_is_handed_out_then;
+                [P4] job_for_a_moment_that_has_passed_is_due_at_once;
+                [P4] delay_counts_from_the_push;
+                [P4] longest_delay_is_kept;
+                [P4] delay_without_end_is_stored;
+                [P4] clock_that_is_turned_back_makes_nothing_early;
+                [P2 P4] clock_that_is_turned_back_takes_no_lease_away;
+            }
+            extend {
+                [P5] extended_lease_lives_on;
+                [P5] each_lease_is_extended_for_itself;
+                [P5] lapsed_lease_is_renewed_until_it_is_reaped;
+                [P3] reaped_lease_is_lost;
+                [P3] settled_lease_is_lost;
+                [P3] lease_of_a_job_that_another_worker_has_is_lost;
+                [P3] lease_of_an_earlier_claim_of_the_same_attempt_is_lost;
+                [P3] lease_that_was_never_given_is_lost;
+                [P11] heartbeat_without_leases_is_fine;
+                [P15 P5] repeated_heartbeat_changes_nothing;
+                [P5] hundreds_of_leases_are_extended_at_once;
+                [P9] cancelled_job_is_heard_of;
+                [P9 P15] cancelled_job_is_heard_of_every_time;
+                [P12] progress_can_be_read [Results];
+                [P3] stale_progress_is_not_written [Results];
+                [P12] progress_starts_anew_with_each_attempt [Results];
+            }
+            settle {
+                [P3] empty_batch_is_answered_empty;
+                [P2] completed_job_never_runs_again;
+                [P2] discarded_job_never_runs_again;
+                [P9] job_cancelled_by_its_worker_never_runs_again;
+                [P10] job_found_expired_by_its_worker_never_runs_again;
+                [P4] failed_job_waits_and_runs_again;
+                [P2] failure_of_the_last_attempt_is_final;
+                [P1] failures_are_remembered_with_their_causes;
+                [P1] everything_survives_a_retry;
+                [P14] job_of_a_stopping_worker_keeps_its_attempts;
+                [P8] job_of_an_unknown_task_keeps_its_attempts;
+                [P14] snoozed_job_keeps_its_attempts;
+                [P3] stale_lease_is_refused;
+                [P2 P3] stale_lease_is_refused_while_another_worker_has_the_job;
+                [P3] stale_lease_is_refused_at_the_same_attempt_of_the_same_worker;
+                [P3 P5] lapsed_lease_may_settle_until_it_is_reaped;
+                [P3 P15] repeated_settle_is_told_that_the_lease_is_lost;
+                [P3 P15] one_lease_settled_twice_in_a_batch_counts_once;
+                [P3] answers_come_in_the_order_asked;
+                [P3] jobs_of_one_claim_end_each_in_its_own_way;
+                [P3 P5] half_settled_claim_gives_back_only_the_other_half;
+                [P3] jobs_of_one_claim_are_settled_by_many_at_once;
+                [P3 P15] one_lease_settled_by_many_at_once_counts_once;
+                [P3 P5] settle_before_the_reaper_stands;
+                [P3 P5] settle_and_reap_at_the_same_time_agree;
+                [P8] history_of_free_returns_does_not_grow;
+                [P1] settled_job_is_what_the_policy_says [Inspect];
+            }
+            cancel {
+                [P9] empty_batch_is_answered_empty;
+                [P9] waiting_job_never_runs;
+                [P9] scheduled_job_never_runs;
+                [P9] job_between_attempts_never_runs_again;
+                [P9] running_job_is_asked_to_stop;
+                [P9] running_job_may_still_complete;
+                [P9] running_job_that_fails_is_not_retried;
+                [P9] running_job_that_is_given_back_does_not_wait;
+                [P5 P9] running_job_whose_worker_dies_is_not_rescued;
+                [P9] running_job_that_fails_ends_as_cancelled;
+                [P9 P15] repeated_cancel_changes_nothing;
+                [P9] finished_job_tells_how_it_ended;
+                [P9] job_that_is_not_there_is_absent;
+                [P9] answers_come_in_the_order_asked;
+                [P9] job_cancelled_while_it_is_claimed_is_one_or_the_other;
+            }
+            reap {
+                [P5] nothing_to_do_is_said;
+                [P5] lapsed_lease_is_back_within_one_reap;
+                [P5] live_lease_is_left_alone;
+                [P5 P15] repeated_reap_does_nothing;
+                [P5] lease_that_lapsed_first_goes_first;
+                [P5] bounded_reap_says_that_there_is_more;
+                [P5] bounded_reap_takes_a_part_of_one_claim;
+                [P5] orphan_is_found_behind_many_long_jobs;
+                [P5] crash_is_counted_and_remembered;
+                [P5] poison_is_discarded_after_its_last_crash;
+                [P5] crash_of_the_last_attempt_is_final;
+                [P5] crashes_survive_a_retry;
+                [P2 P5] reapers_at_the_same_time_count_each_crash_once;
+                [P1 P5] everything_survives_a_rescue;
+                [P10] waiting_jobs_that_expired_are_ended;
+                [P5 P10] lapsed_leases_go_before_expired_jobs;
+                [P5] jobs_of_all_queues_are_rescued;
+            }
+            unique {
+                [P7] conflict_names_the_holder;
+                [P7] key_is_one_for_all_queues_and_tasks;
+                [P7] different_keys_do_not_meet;
+                [P7] first_of_a_batch_wins;
+                [P7] one_of_many_pushes_at_the_same_time_wins;
+                [P1 P7] holder_does_not_conflict_with_itself;
+                [P7] key_is_kept_while_the_job_is_unfinished;
+                [P5 P7] key_is_kept_through_a_rescue;
+                [P7] key_is_free_once_the_job_has_ended;
+                [P7] key_is_free_though_the_outcome_is_kept;
+                [P7] key_is_free_after_the_last_attempt;
+                [P7] key_is_free_once_a_waiting_job_is_cancelled;
+                [P7] key_is_free_once_a_waiting_job_has_expired;
+                [P7] key_of_poison_is_free;
+                [P3 P7] stale_settle_leaves_the_key_to_its_holder;
+                [P7] retry_by_hand_passes_over_a_job_whose_key_is_taken [Inspect];
+                [P7] retry_by_hand_takes_the_key_again [Inspect];
+                [P7] one_of_two_dead_letters_with_one_key_is_retried [Inspect];
+                [P7] key_is_free_once_the_job_is_deleted [Inspect];
+            }
+            results {
+                [P12] job_that_was_never_pushed_is_absent [Results];
+                [P12] unfinished_job_tells_where_it_stands [Results];
+                [P12] completed_job_tells_its_result [Results];
+                [P12] result_of_every_byte_survives [Results];
+                [P12] largest_result_survives [Results];
+                [P12] completed_job_without_a_result_is_known_while_it_is_kept [Results];
+                [P12] completed_job_that_nobody_keeps_is_absent [Results];
+                [P12] result_expires_with_its_time_to_live [Results];
+                [P12] discarded_job_tells_its_failure_with_causes [Results];
+                [P12] job_out_of_attempts_tells_its_last_failure [Results];
+                [P9 P12] cancelled_job_tells_why [Results];
+                [P9 P12] called_off_job_that_fails_ends_as_cancelled [Results];
+                [P10 P12] expired_job_says_so [Results];
+                [P12] poison_tells_of_its_crashes [Results];
+                [P3 P12] stale_result_does_not_replace_a_newer_one [Results];
+                [P12] answers_come_in_the_order_asked [Results];
+                [P12] outcome_of_a_job_of_another_store_is_kept [Results];
+                [P12] failure_of_a_job_of_another_store_is_kept [Results];
+                [P12] later_attempt_of_a_kept_outcome_stands [Results];
+                [P12 P15] repeated_keep_changes_nothing [Results];
+                [P5 P12] running_job_with_a_lapsed_lease_is_still_pending [Results];
+            }
+            wake {
+                [] push_wakes_those_who_wait_for_its_queue [Wake];
+                [] push_wakes_each_queue_of_its_batch [Wake];
+                [] every_listener_hears [Wake];
+                [] hint_waits_for_a_listener_that_is_busy [Wake];
+                [] waiting_for_a_hint_may_be_given_up_and_begun_again [Wake];
+                [] listener_made_after_another_was_dropped_hears [Wake];
+                [] job_that_goes_back_wakes [Wake];
+                [] rescue_wakes [Wake];
+                [] kept_outcome_wakes [Wake];
+                [] cancelling_a_waiting_job_wakes_who_awaits_it [Wake];
+                [] cancelling_a_running_job_wakes_its_worker [Wake];
+                [] pausing_and_resuming_wakes_workers [Wake Inspect];
+                [] listener_ends_when_the_store_is_closed [Wake];
+            }
+            leader {
+                [] first_to_ask_leads_alone [Leader];
+                [P15] leader_stays_while_it_renews [Leader];
+                [] silent_leader_is_followed_by_another [Leader];
+                [] leader_that_resigns_is_followed_at_once [Leader];
+                [] leader_that_comes_back_has_a_higher_term [Leader];
+                [P15] resigning_without_leading_changes_nothing [Leader];
+                [] roles_have_leaders_of_their_own [Leader];
+                [] one_of_many_who_ask_at_the_same_time_leads [Leader];
+            }
+            inspect {
+                [] empty_store_lists_nothing [Inspect];
+                [P1] job_is_shown_whole [Inspect];
+                [] jobs_are_found_by_state [Inspect];
+                [] job_becomes_available_by_time_alone [Inspect];
+                [] jobs_are_found_by_id_queue_task_and_tag [Inspect];
+                [] jobs_are_found_by_when_they_came [Inspect];
+                [] pages_go_from_newest_to_oldest_without_gap [Inspect];
+                [] queues_are_counted_by_state [Inspect];
+                [] queue_tells_how_long_its_oldest_job_has_waited [Inspect];
+                [] queue_whose_jobs_have_ended_is_not_listed [Inspect];
+                [P11] paused_queue_hands_out_nothing [Inspect];
+                [P11] paused_queue_takes_jobs_and_lets_running_ones_end [Inspect];
+                [P11] paused_queue_is_heard_of_by_its_workers_only [Inspect];
+                [P11] paused_queue_is_listed_even_when_empty [Inspect];
+                [P11 P15] repeated_pause_changes_nothing [Inspect];
+                [] workers_are_listed_while_their_hearts_beat [Inspect];
+                [P15] worker_that_says_goodbye_is_not_listed [Inspect];
+                [] retry_by_hand_gives_a_fresh_budget [Inspect];
+                [] retry_by_hand_takes_terminal_jobs_only [Inspect];
+                [P12] retried_job_is_pending_again [Results Inspect];
+                [P9] cancel_by_filter_calls_off_what_has_not_ended [Inspect];
+                [] delete_removes_all_but_running_jobs [Results Inspect];
+                [] change_is_bounded_and_says_that_there_is_more [Inspect];
+                [] change_touches_only_what_matches [Inspect];
+                [P16] prune_removes_what_is_old_enough [Inspect];
+                [P16] prune_tells_kinds_of_endings_apart [Inspect];
+                [P16] prune_is_bounded_and_says_that_there_is_more [Inspect];
+                [P12 P16] expired_result_is_absent_once_it_is_pruned [Results Inspect];
+            }
+            transaction {
+                [P1] connection_of_another_driver_is_refused [Transaction];
+            }
+            store {
+                [P1] store_says_what_it_is;
+                [] closed_store_refuses_every_call;
+                [] closed_store_refuses_to_tell_results [Results];
+                [] closed_store_refuses_to_be_inspected [Inspect];
+                [P15] closing_twice_is_fine;
+                [P1 P17] jobs_outlive_the_handle_that_pushed_them [Reopen];
+                [P3 P5] lease_outlives_the_handle_that_claimed_it [Reopen];
+                [P1 P15] repeated_batch_is_recognised_by_another_handle [Reopen];
+                [P12 P17] result_outlives_the_handle_that_settled_it [Results Reopen];
+                [P2 P3] handles_see_each_others_jobs [Reopen];
+                [P17] closing_one_handle_leaves_the_others_open [Reopen];
+                [P1 P17] handles_opened_at_the_same_time_all_work [Reopen];
+            }
+        }
+    };
+}

@@ -1,0 +1,34 @@
+//! The conformance suite on every backend, and proof that its cases can fail.
+//!
+//! A case that needs what a backend has not got shows so, and checks that it is absent in the right way:
+//! `test [no wake] toy::wake::push_wakes_those_who_wait_for_its_queue ... ok`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use taskwright::testing::Setup;
+use taskwright::testing::conformance::{Case, cases};
+use taskwright_tests::toy::FreshToy;
+
+mod twins;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = suite("toy", FreshToy);
+    trials.extend(twins::trials());
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The whole suite on one backend.
+fn suite(backend: &str, setup: impl Setup + 'static) -> Vec<Trial> {
+    let setup: Arc<dyn Setup> = Arc::new(setup);
+    cases().iter().map(|case| trial(backend, case, &setup)).collect()
+}
+
+fn trial(backend: &str, case: &'static Case, setup: &Arc<dyn Setup>) -> Trial {
+    let lacks = case.lacks(&**setup).map(|ability| format!("no {ability}")).unwrap_or_default();
+    let setup = Arc::clone(setup);
+    let run = move || case.run(setup).map_err(|error| Failed::from(format!("{error:?}")));
+    Trial::test(format!("{backend}::{}", case.path()), run).with_kind(lacks)
+}

@@ -1,0 +1,278 @@
+//! The jobs, and what each operation does to them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use taskwright::backend::{
+    Cancelled, Claim, Claimed, Extend, Extended, Push, Pushed, QueueClaim, Reap, Reaped, Renewal, Settled, Settlement,
+    WorkerRecord,
+};
+use taskwright::job::{BatchId, Job, Lease, NewJob, Outcome, WorkerId};
+use taskwright::policy::{Placement, state};
+use taskwright::{JobId, Name, Timestamp};
+
+/// For how long a batch is recognised when it is pushed again.
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Everything that the store knows.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    /// Every job that was pushed and not yet forgotten. The order of ids is the order of age.
+    pub(super) jobs: BTreeMap<JobId, Entry>,
+    /// What the batches of the last hour were answered, and when.
+    batches: HashMap<BatchId, (Timestamp, Vec<Pushed>)>,
+    /// Outcomes of jobs that another backend carries, each with the end of its time to live.
+    pub(super) outcomes: HashMap<JobId, (Outcome, Timestamp)>,
+    pub(super) paused: BTreeSet<Name>,
+    pub(super) workers: HashMap<WorkerId, Heartbeat>,
+    /// The token of the latest claim.
+    token: u64,
+}
+
+/// A job, and where it lies.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) job: Job,
+    pub(super) place: Place,
+}
+
+/// The three places of a job.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// It can be claimed, now or when it is due.
+    Waiting,
+    /// A worker has it.
+    Leased {
+        /// The claim that gave the lease; writes that carry another are refused (P3).
+        token: u64,
+        /// When the lease lapses.
+        until: Timestamp,
+        /// Why somebody wants it stopped, if anybody does (P9).
+        called_off: Option<String>,
+    },
+    /// It has ended.
+    Finished {
+        /// When its result's time to live ends, if it has one.
+        until: Option<Timestamp>,
+    },
+}
+
+/// The latest sign of life of a worker.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    pub(super) record: WorkerRecord,
+    pub(super) seen: Timestamp,
+    /// When it counts as gone.
+    pub(super) until: Timestamp,
+}
+
+impl Store {
+    /// Stores what is new of a batch (P1), and remembers the answers for when it comes again.
+    pub(super) fn push(&mut self, push: &Push, now: Timestamp) -> Vec<Pushed> {
+        self.batches.retain(|_, (seen, _)| now.since(*seen) < HOUR);
+        if let Some((_, answers)) = self.batches.get(&push.batch) {
+            return answers.iter().copied().map(repeated).collect();
+        }
+        let answers: Vec<Pushed> = push.jobs.iter().map(|new| self.receive(new, now)).collect();
+        self.batches.insert(push.batch, (now, answers.clone()));
+        answers
+    }
+
+    fn receive(&mut self, new: &NewJob, now: Timestamp) -> Pushed {
+        if self.jobs.contains_key(&new.spec.id) {
+            return Pushed::Repeated;
+        }
+        let job = Job::received(new, now);
+        if let Some(holder) = self.holder(&job) {
+            return Pushed::Conflict(holder);
+        }
+        self.jobs.insert(job.id(), Entry { job, place: Place::Waiting });
+        Pushed::Stored
+    }
+
+    /// The unfinished job that has the unique key of this one (P7).
+    pub(super) fn holder(&self, job: &Job) -> Option<JobId> {
+        let key = job.spec.unique.as_ref()?;
+        let unfinished = self.jobs.values().filter(|entry| !entry.job.state.is_terminal());
+        unfinished.map(|entry| &entry.job).find(|other| other.spec.unique.as_ref() == Some(key)).map(Job::id)
+    }
+
+    /// Leases out what is due, queue by queue.
+    pub(super) fn claim(&mut self, claim: &Claim, now: Timestamp) -> Claimed {
+        let mut claimed = Claimed::default();
+        for wish in &claim.queues {
+            let room = wish.limit.min(claim.limit - claimed.jobs.len());
+            for id in self.next(&wish.queue, room, now) {
+                claimed.jobs.extend(self.lease(id, claim, now));
+            }
+        }
+        claimed.next_due = self.next_due(&claim.queues, now);
+        claimed
+    }
+
+    /// The jobs of a queue that may be handed out now, those that go first before the others (P4, P6, P10, P11).
+    fn next(&self, queue: &Name, room: usize, now: Timestamp) -> Vec<JobId> {
+        let waiting = self.waiting(queue).filter(|job| state::claimable(job, now));
+        let mut ids: Vec<_> = waiting.map(|job| (Reverse(job.spec.priority), job.due, job.id())).collect();
+        ids.sort_unstable();
+        ids.into_iter().take(room).map(|(_, _, id)| id).collect()
+    }
+
+    fn next_due(&self, queues: &[QueueClaim], now: Timestamp) -> Option<Duration> {
+        let waiting = queues.iter().flat_map(|wish| self.waiting(&wish.queue));
+        waiting.filter(|job| !state::is_expired(job, now)).map(|job| job.due.since(now)).min()
+    }
+
+    fn waiting<'a>(&'a self, queue: &'a Name) -> impl Iterator<Item = &'a Job> {
+        let running = !self.paused.contains(queue);
+        let entries = self.jobs.values().filter(|entry| matches!(entry.place, Place::Waiting));
+        entries.map(|entry| &entry.job).filter(move |job| running && job.spec.queue == *queue)
+    }
+
+    fn lease(&mut self, id: JobId, claim: &Claim, now: Timestamp) -> Option<(Lease, Job)> {
+        let entry = self.jobs.get_mut(&id)?;
+        self.token += 1;
+        state::claim(&mut entry.job, claim.worker, now);
+        entry.place = Place::Leased { token: self.token, until: now.after(claim.ttl), called_off: None };
+        let lease = Lease { job: id, attempt: entry.job.attempt, worker: claim.worker, token: self.token };
+        Some((lease, entry.job.clone()))
+    }
+
+    /// Renews leases, and tells a worker what it should know.
+    pub(super) fn extend(&mut self, extend: &Extend, now: Timestamp) -> Extended {
+        let (record, until) = (extend.worker.clone(), now.after(extend.ttl));
+        let paused = record.queues.iter().filter(|queue| self.paused.contains(queue)).cloned().collect();
+        self.workers.insert(record.id, Heartbeat { record, seen: now, until });
+        let mut extended = Extended { paused, ..Extended::default() };
+        for renewal in &extend.renewals {
+            match self.renew(renewal, until) {
+                None => extended.lost.push(renewal.lease),
+                Some(None) => {}
+                Some(Some(reason)) => extended.cancelled.push((renewal.lease, reason)),
+            }
+        }
+        extended
+    }
+
+    /// Renews one lease; `None` when it is gone, else why its job was called off, if it was.
+    fn renew(&mut self, renewal: &Renewal, renewed: Timestamp) -> Option<Option<String>> {
+        let entry = self.held(&renewal.lease)?;
+        if renewal.progress.is_some() {
+            entry.job.progress.clone_from(&renewal.progress);
+        }
+        let Place::Leased { until, called_off, .. } = &mut entry.place else { return None };
+        *until = renewed;
+        Some(called_off.clone())
+    }
+
+    /// The job of a lease, if the lease is that of its latest claim (P3).
+    fn held(&mut self, lease: &Lease) -> Option<&mut Entry> {
+        let entry = self.jobs.get_mut(&lease.job)?;
+        matches!(entry.place, Place::Leased { token, .. } if token == lease.token).then_some(entry)
+    }
+
+    /// Ends one attempt.
+    pub(super) fn settle(&mut self, settlement: &Settlement, now: Timestamp) -> Settled {
+        if self.held(&settlement.lease).is_none() {
+            return Settled::LeaseLost;
+        }
+        self.end_attempt(settlement.lease.job, now, |job| state::settle(job, &settlement.verdict, now));
+        Settled::Applied
+    }
+
+    /// Ends the attempt of a leased job as `ending` says, unless it was called off and would wait again.
+    fn end_attempt(
+        &mut self,
+        id: JobId,
+        now: Timestamp,
+        ending: impl FnOnce(&mut Job) -> Placement,
+    ) -> Option<Placement> {
+        let entry = self.jobs.get_mut(&id)?;
+        let Place::Leased { called_off, .. } = &entry.place else { return None };
+        let placement = match (ending(&mut entry.job), called_off) {
+            (Placement::Waiting, Some(reason)) => state::cancel(&mut entry.job, reason, now),
+            (placement, _) => placement,
+        };
+        self.put(id, placement);
+        Some(placement)
+    }
+
+    /// Puts a job where the policy says.
+    pub(super) fn put(&mut self, id: JobId, placement: Placement) {
+        let place = match placement {
+            Placement::Waiting => Place::Waiting,
+            Placement::Finished { until } => Place::Finished { until },
+            Placement::Forgotten => {
+                self.jobs.remove(&id);
+                return;
+            }
+        };
+        if let Some(entry) = self.jobs.get_mut(&id) {
+            entry.place = place;
+        }
+    }
+
+    /// Calls one job off.
+    pub(super) fn cancel(&mut self, id: JobId, reason: &str, now: Timestamp) -> Cancelled {
+        let Some(entry) = self.jobs.get_mut(&id) else { return Cancelled::Absent };
+        match &mut entry.place {
+            Place::Finished { .. } => Cancelled::Finished(entry.job.state),
+            Place::Leased { called_off, .. } => {
+                called_off.get_or_insert_with(|| reason.to_owned());
+                Cancelled::Requested
+            }
+            Place::Waiting => {
+                let placement = state::cancel(&mut entry.job, reason, now);
+                self.put(id, placement);
+                Cancelled::Ended
+            }
+        }
+    }
+
+    /// Ends attempts whose lease has lapsed (P5), then waiting jobs whose expiry has passed (P10).
+    pub(super) fn reap(&mut self, reap: Reap, now: Timestamp) -> Reaped {
+        let mut reaped = Reaped::default();
+        let (lapsed, expired) = (self.lapsed(now), self.expired(now));
+        reaped.more = lapsed.len() + expired.len() > reap.limit;
+        let room = reap.limit.saturating_sub(lapsed.len());
+        for id in lapsed.into_iter().take(reap.limit) {
+            match self.end_attempt(id, now, |job| state::crash(job, reap.max_crashes, now)) {
+                Some(Placement::Waiting) => reaped.returned += 1,
+                _ => reaped.discarded += 1,
+            }
+        }
+        for id in expired.into_iter().take(room) {
+            let Some(entry) = self.jobs.get_mut(&id) else { continue };
+            let placement = state::expire(&mut entry.job, now);
+            self.put(id, placement);
+            reaped.expired += 1;
+        }
+        reaped
+    }
+
+    /// Jobs whose lease has lapsed, the first to lapse first.
+    fn lapsed(&self, now: Timestamp) -> Vec<JobId> {
+        let until = |entry: &Entry| match entry.place {
+            Place::Leased { until, .. } if until <= now => Some(until),
+            _ => None,
+        };
+        let mut lapsed: Vec<_> = self.jobs.iter().filter_map(|(id, entry)| Some((until(entry)?, *id))).collect();
+        lapsed.sort_unstable();
+        lapsed.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Waiting jobs whose expiry has passed.
+    fn expired(&self, now: Timestamp) -> Vec<JobId> {
+        let expired = |entry: &Entry| matches!(entry.place, Place::Waiting) && state::is_expired(&entry.job, now);
+        self.jobs.iter().filter(|(_, entry)| expired(entry)).map(|(id, _)| *id).collect()
+    }
+}
+
+/// The answer to a job of a batch that is pushed again, from the one at first.
+fn repeated(answer: Pushed) -> Pushed {
+    match answer {
+        Pushed::Stored | Pushed::Repeated => Pushed::Repeated,
+        Pushed::Conflict(holder) => Pushed::Conflict(holder),
+    }
+}
