@@ -11,11 +11,15 @@ use taskwright::testing::Setup;
 use taskwright::testing::conformance::{Case, cases};
 use taskwright_tests::toy::FreshToy;
 
+use self::stores::FreshMemory;
+
+mod stores;
 mod twins;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let mut trials = suite("toy", FreshToy);
+    let mut trials = suite("memory", FreshMemory::default());
+    trials.extend(suite("toy", FreshToy));
     trials.extend(twins::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -84,7 +84,11 @@ fn is_noticed(flaw: Flaw, path: &str) -> Result<(), Failed> {
     let case = cases().iter().find(|case| case.path() == path).ok_or_else(|| format!("there is no case {path}"))?;
     case.run(Arc::new(FreshToy)).map_err(|error| format!("the sound toy fails it: {error:?}"))?;
     let passes = quietly(|| catch_unwind(AssertUnwindSafe(|| case.run(Arc::new(FreshTwin(flaw))))));
-    if matches!(passes, Ok(Ok(()))) { Err(format!("{path} does not notice a backend that {flaw:?}").into()) } else { Ok(()) }
+    if matches!(passes, Ok(Ok(()))) {
+        Err(format!("{path} does not notice a backend that {flaw:?}").into())
+    } else {
+        Ok(())
+    }
 }
 
 /// Does something whose panic is expected, and not worth a message.
