@@ -6,6 +6,7 @@ use tower::{Layer, Service};
 
 use crate::client::Client;
 use crate::context::States;
+use crate::dispatch::JobOptions;
 use crate::error::Result;
 use crate::registry::Registry;
 use crate::task::TaskState;
@@ -48,6 +49,10 @@ pub struct App {
     layers: crate::worker::Layers,
     options: WorkerOptions,
     url: Option<String>,
+    /// For all jobs that this program dispatches.
+    jobs: JobOptions,
+    #[cfg(feature = "cli")]
+    commands: Vec<crate::cli::AddedCommand>,
 }
 
 impl App {
@@ -97,6 +102,37 @@ impl App {
         self
     }
 
+    /// Adds a command to the generated program.
+    ///
+    /// Its handler is given a client of the program's backend, and what the command line said.
+    /// The command understands `--url`, `--config` and the other settings too.
+    ///
+    /// ```
+    /// use taskwright::App;
+    /// use taskwright::cli::clap::{Arg, ArgMatches, Command};
+    /// use taskwright::{Client, TaskResult};
+    ///
+    /// async fn import(client: Client, matches: ArgMatches) -> TaskResult {
+    ///     let file = matches.get_one::<String>("file").expect("clap requires it");
+    ///     println!("importing {file} to {}", client.backend().info().location);
+    ///     Ok(())
+    /// }
+    ///
+    /// let command = Command::new("import").about("Import a file").arg(Arg::new("file").required(true));
+    /// let app = App::new().command(command, import);
+    /// ```
+    #[cfg(feature = "cli")]
+    #[must_use]
+    pub fn command<F, R, E>(mut self, command: clap::Command, handler: F) -> Self
+    where
+        F: FnOnce(Client, clap::ArgMatches) -> R + Send + 'static,
+        R: Future<Output = Result<(), E>> + 'static,
+        E: Into<BoxError>,
+    {
+        self.commands.push(crate::cli::AddedCommand::new(command, handler));
+        self
+    }
+
     /// A client of the program's backend, also made the process default.
     ///
     /// # Errors
@@ -104,7 +140,8 @@ impl App {
     /// [`ErrorKind::NotConfigured`](crate::ErrorKind::NotConfigured) when no URL was given; else what
     /// [`Client::connect`] says.
     pub async fn client(&self) -> Result<Client> {
-        let client = Client::connect(self.url.as_deref().unwrap_or(DEFAULT_URL)).await?;
+        let url = self.url.as_deref().unwrap_or(DEFAULT_URL);
+        let client = Client::builder().options(self.jobs.clone()).connect(url).await?;
         client.install();
         Ok(client)
     }
@@ -135,6 +172,28 @@ impl App {
     /// As [`App::worker`]; a worker that has started does not fail.
     pub async fn run_worker(self, client: Client, shutdown: Shutdown) -> Result<Summary> {
         self.worker(client)?.run(shutdown).await
+    }
+}
+
+/// What the generated program needs of its wiring.
+#[cfg(feature = "cli")]
+impl App {
+    /// As configuration and command line say, before the application's own code.
+    pub(crate) fn configured(url: String, jobs: JobOptions, options: WorkerOptions) -> Self {
+        Self { url: Some(url), jobs, options, ..Self::default() }
+    }
+
+    pub(crate) fn decided(&self) -> (&str, &WorkerOptions) {
+        (self.url.as_deref().unwrap_or(DEFAULT_URL), &self.options)
+    }
+
+    pub(crate) fn take_commands(&mut self) -> Vec<crate::cli::AddedCommand> {
+        std::mem::take(&mut self.commands)
+    }
+
+    /// Whether a worker would start with these tasks and this state.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.tasks()?.check(&self.states)
     }
 }
 

@@ -6,6 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+#[cfg(feature = "cli")]
+use futures_util::future::BoxFuture;
+#[cfg(feature = "cli")]
+use serde::{Serialize, de::DeserializeOwned};
+
 use crate::backend::{InTransaction, Limits};
 use crate::client::Client;
 use crate::codec::{Codec, Payload};
@@ -447,6 +452,54 @@ impl<T: Task> IntoDispatch for Dispatch<T> {
     fn into_dispatch(self) -> Self {
         self
     }
+}
+
+/// What a command line asks of one dispatch.
+#[cfg(feature = "cli")]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Order {
+    pub(crate) queue: Option<Name>,
+    pub(crate) delay: Option<Duration>,
+    pub(crate) priority: Option<i16>,
+    pub(crate) unique_key: Option<String>,
+}
+
+/// An order that was carried out: [`JobHandle`] without the task's types.
+#[cfg(feature = "cli")]
+pub(crate) struct Ordered {
+    pub(crate) id: JobId,
+    pub(crate) is_new: bool,
+    /// Waits for the job's end, as [`JobHandle::wait`] does, and writes what its task returned as JSON.
+    pub(crate) output: BoxFuture<'static, Result<serde_json::Value>>,
+}
+
+/// Dispatches a task whose parameters are given as bytes.
+#[cfg(feature = "cli")]
+pub(crate) type OrderFn = fn(Client, &Payload, Order) -> BoxFuture<'static, Result<Ordered>>;
+
+/// The [`OrderFn`] of `T`: what is no `T` is refused before anything is sent.
+#[cfg(feature = "cli")]
+pub(crate) fn order<T: Task>(client: Client, payload: &Payload, order: Order) -> BoxFuture<'static, Result<Ordered>> {
+    let task = payload.decode::<T>();
+    Box::pin(async move {
+        let mut dispatch = Dispatch::new(task?);
+        let Order { queue, delay, priority, unique_key } = order;
+        dispatch.asked.options.queue = queue;
+        dispatch.asked.options.priority = priority;
+        dispatch.asked.unique = unique_key;
+        dispatch.asked.due = delay.map_or(When::NOW, When::After);
+        let handle = client.dispatch(dispatch).await?;
+        Ok(Ordered { id: handle.id(), is_new: handle.is_new(), output: Box::pin(json_of(handle)) })
+    })
+}
+
+#[cfg(feature = "cli")]
+async fn json_of<T: Serialize + DeserializeOwned + 'static>(handle: JobHandle<T>) -> Result<serde_json::Value> {
+    let output = handle.wait().await?;
+    serde_json::to_value(output).map_err(|error| {
+        let message = format!("the result of job {} can't be written as JSON", handle.id());
+        Error::new(ErrorKind::Codec, message).because(error)
+    })
 }
 
 /// Where a dispatch happens: what the jobs it makes inherit.

@@ -16,6 +16,8 @@ pub struct Registration {
     /// What is known at compile time.
     pub definition: &'static Definition,
     pub(crate) run: RunFn,
+    #[cfg(feature = "cli")]
+    pub(crate) order: crate::dispatch::OrderFn,
 }
 
 /// Decodes the payload of a context, runs the task, and encodes its result.
@@ -60,7 +62,12 @@ impl Registration {
     /// The registration of `T`.
     #[must_use]
     pub const fn of<T: Task>() -> Self {
-        Self { definition: T::DEFINITION, run: run::<T> }
+        Self {
+            definition: T::DEFINITION,
+            run: run::<T>,
+            #[cfg(feature = "cli")]
+            order: crate::dispatch::order::<T>,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! How a worker behaves, as data.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -113,6 +114,15 @@ impl QueueOptions {
     #[must_use]
     pub fn all_slots(name: Name) -> Self {
         Self { name, limit: None }
+    }
+}
+
+impl fmt::Display for QueueOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.limit {
+            None => self.name.fmt(f),
+            Some(limit) => write!(f, "{}={limit}", self.name),
+        }
     }
 }
 

@@ -1,0 +1,45 @@
+//! What every command works with: the settings, the wired program, the streams, and a client that connects when first
+//! needed.
+
+use super::output::Output;
+use super::trouble::Trouble;
+use crate::app::App;
+use crate::backend::Inspect;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::registry::Registry;
+use crate::settings::Settings;
+
+pub(crate) struct Desk<'a> {
+    pub(crate) settings: Settings,
+    pub(crate) app: App,
+    pub(crate) registry: Registry,
+    pub(crate) output: Output<'a>,
+    client: Option<Client>,
+}
+
+impl<'a> Desk<'a> {
+    pub(crate) fn new(settings: Settings, app: App, output: Output<'a>) -> Result<Self, Trouble> {
+        let registry = app.tasks()?;
+        Ok(Self { settings, app, registry, output, client: None })
+    }
+
+    /// The client; the first call connects.
+    pub(crate) async fn client(&mut self) -> Result<Client, Trouble> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let client = self.app.client().await?;
+        self.client = Some(client.clone());
+        Ok(client)
+    }
+}
+
+/// The facet that looks at jobs, queues and workers.
+pub(crate) fn inspect(client: &Client) -> Result<&dyn Inspect, Trouble> {
+    let backend = client.backend();
+    backend.inspect().ok_or_else(|| {
+        let message = format!("{} can't list its jobs, queues and workers", backend.info().name);
+        Error::new(ErrorKind::Unsupported, message).into()
+    })
+}

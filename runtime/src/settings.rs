@@ -1,1 +1,0 @@
-//! Layered configuration, every value with its origin.

@@ -1,0 +1,359 @@
+//! The list of all settings, each with its words, its check and its place in [`Settings`].
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::Settings;
+use crate::codec::Codec;
+use crate::error::{Error, Result};
+use crate::time::{format_duration, parse_duration};
+use crate::worker::{QueueOptions, WorkerOptions};
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name in files; a dot stands for a table.
+    pub key: &'static str,
+    /// The command-line flag that gives it, where it has one of its own.
+    pub flag: Option<&'static str>,
+    /// The values that it takes, in words.
+    pub takes: &'static str,
+    /// What it does.
+    pub about: &'static str,
+    /// Its default in words, where it is not the same on every machine.
+    pub default: Option<&'static str>,
+    /// Whether parts of its value are shown to nobody.
+    pub secret: bool,
+    pub(super) write: fn(&mut Settings, &str) -> Result<()>,
+    pub(super) read: fn(&Settings) -> String,
+}
+
+impl Setting {
+    /// The environment variable that gives it.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("TASKWRIGHT_{}", self.key.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// Its default, as text.
+    #[must_use]
+    pub fn default_text(&self) -> String {
+        self.default.map_or_else(|| (self.read)(&Settings::default()), str::to_owned)
+    }
+}
+
+pub(super) fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+/// Every setting, in the order in which people look for them.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "url",
+        flag: Some("--url"),
+        takes: "a backend's URL: `sqlite:path/to/file.db` or `memory:`",
+        about: "Where the jobs are.",
+        default: None,
+        secret: true,
+        write: |settings, text| {
+            settings.url = url(text)?;
+            Ok(())
+        },
+        read: |settings| settings.url.clone(),
+    },
+    Setting {
+        key: "queues",
+        flag: Some("--queues"),
+        takes: "names, separated by commas; `name=4` runs at most four jobs of it at once",
+        about: "The queues that a worker serves, in this order.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.queues = queues(text)?;
+            Ok(())
+        },
+        read: |settings| joined(&settings.worker.queues),
+    },
+    Setting {
+        key: "concurrency",
+        flag: Some("--concurrency"),
+        takes: "a number from 1 to 100000",
+        about: "How many jobs a worker runs at once.",
+        default: Some("8 for each processor"),
+        secret: false,
+        write: |settings, text| {
+            settings.worker.concurrency = number(text, 1..=WorkerOptions::MAX_CONCURRENCY)?;
+            Ok(())
+        },
+        read: |settings| settings.worker.concurrency.to_string(),
+    },
+    Setting {
+        key: "blocking_threads",
+        flag: None,
+        takes: "a number from 1 to 10000",
+        about: "How many plain functions a worker runs at once, each on a thread of its own.",
+        default: Some("4 for each processor"),
+        secret: false,
+        write: |settings, text| {
+            settings.worker.blocking_threads = number(text, 1..=10_000)?;
+            Ok(())
+        },
+        read: |settings| settings.worker.blocking_threads.to_string(),
+    },
+    Setting {
+        key: "prefetch",
+        flag: None,
+        takes: "a number from 0 to 100000",
+        about: "How many jobs a worker may claim ahead while its tasks are short.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.prefetch = number(text, 0..=100_000)?;
+            Ok(())
+        },
+        read: |settings| settings.worker.prefetch.to_string(),
+    },
+    Setting {
+        key: "lease",
+        flag: None,
+        takes: "a duration from 1s to 1d",
+        about: "How long after a worker's last sign of life its jobs go to another.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.lease = duration(text, Duration::from_secs(1)..=DAY)?;
+            Ok(())
+        },
+        read: |settings| format_duration(settings.worker.lease),
+    },
+    Setting {
+        key: "poll",
+        flag: None,
+        takes: "a duration from 10ms to 1d",
+        about: "How long an idle worker waits for a wake-up before it looks by itself.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.poll = duration(text, Duration::from_millis(10)..=DAY)?;
+            Ok(())
+        },
+        read: |settings| format_duration(settings.worker.poll),
+    },
+    Setting {
+        key: "grace",
+        flag: Some("--grace"),
+        takes: "a duration from 0s to 1d",
+        about: "How long a stopping worker lets its jobs finish before it cancels them.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.grace = duration(text, Duration::ZERO..=DAY)?;
+            Ok(())
+        },
+        read: |settings| format_duration(settings.worker.grace),
+    },
+    Setting {
+        key: "margin",
+        flag: None,
+        takes: "a duration from 0s to 1d",
+        about: "How long a cancelled job may clean up before it is dropped.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.margin = duration(text, Duration::ZERO..=DAY)?;
+            Ok(())
+        },
+        read: |settings| format_duration(settings.worker.margin),
+    },
+    Setting {
+        key: "max_crashes",
+        flag: None,
+        takes: "a number from 1 to 1000",
+        about: "How many workers a job may take down before it is discarded as poison.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.max_crashes = number(text, 1..=1_000)?;
+            Ok(())
+        },
+        read: |settings| settings.worker.max_crashes.to_string(),
+    },
+    Setting {
+        key: "retention.expired_result",
+        flag: None,
+        takes: "a duration such as `1h` or `30d`",
+        about: "How long a completed job is remembered after its result has expired.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.retention.expired_result = parse_duration(text)?;
+            Ok(())
+        },
+        read: |settings| format_duration(settings.worker.retention.expired_result),
+    },
+    Setting {
+        key: "retention.discarded",
+        flag: None,
+        takes: "a duration such as `1h` or `30d`",
+        about: "How long dead letters are kept.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.retention.discarded = parse_duration(text)?;
+            Ok(())
+        },
+        read: |settings| format_duration(settings.worker.retention.discarded),
+    },
+    Setting {
+        key: "retention.cancelled",
+        flag: None,
+        takes: "a duration such as `1h` or `30d`",
+        about: "How long cancelled and expired jobs are kept.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.retention.cancelled = parse_duration(text)?;
+            Ok(())
+        },
+        read: |settings| format_duration(settings.worker.retention.cancelled),
+    },
+    Setting {
+        key: "codec",
+        flag: None,
+        takes: "`messagepack` or `json`",
+        about: "How the payloads of dispatched jobs are written; both are always read.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.codec = codec(text)?;
+            Ok(())
+        },
+        read: |settings| codec_name(settings.codec).to_owned(),
+    },
+    Setting {
+        key: "health_addr",
+        flag: Some("--health-addr"),
+        takes: "an address and port such as `127.0.0.1:8080`, or nothing",
+        about: "Where a worker answers `/healthz` and `/readyz`.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.health_addr = if text.is_empty() { None } else { Some(parsed(text)?) };
+            Ok(())
+        },
+        read: |settings| settings.health_addr.map_or_else(String::new, |address| address.to_string()),
+    },
+    Setting {
+        key: "log.format",
+        flag: Some("--log-format"),
+        takes: "`human` or `json`",
+        about: "How logs look.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.log_format = text.parse()?;
+            Ok(())
+        },
+        read: |settings| settings.log_format.to_string(),
+    },
+    Setting {
+        key: "log.level",
+        flag: Some("--log-level"),
+        takes: "`error`, `warn`, `info`, `debug`, `trace`, `off`, or directives such as `info,my_crate=debug`",
+        about: "Which logs are written; commands other than `worker` only warn unless it is given.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.log_level = log_level(text)?;
+            Ok(())
+        },
+        read: |settings| settings.log_level.clone(),
+    },
+    Setting {
+        key: "show_arguments",
+        flag: Some("--show-arguments"),
+        takes: "`true` or `false`",
+        about: "Whether commands may show the values of jobs' arguments and results.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.show_arguments = parsed(text)?;
+            Ok(())
+        },
+        read: |settings| settings.show_arguments.to_string(),
+    },
+];
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn url(text: &str) -> Result<String> {
+    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+    if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
+        return Err(Error::invalid("it does not begin with a scheme and a colon"));
+    }
+    Ok(text.to_owned())
+}
+
+fn queues(text: &str) -> Result<Vec<QueueOptions>> {
+    let queues: Vec<QueueOptions> = text.split(',').map(|queue| queue.trim().parse()).collect::<Result<_>>()?;
+    for (index, queue) in queues.iter().enumerate() {
+        if queues[..index].iter().any(|earlier| earlier.name == queue.name) {
+            return Err(Error::invalid(format!("queue `{}` is named twice", queue.name)));
+        }
+    }
+    Ok(queues)
+}
+
+fn number<T: FromStr + PartialOrd>(text: &str, range: RangeInclusive<T>) -> Result<T> {
+    match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        Ok(_) => Err(Error::invalid("the number is out of range")),
+        Err(_) => Err(Error::invalid("it is not a whole number")),
+    }
+}
+
+fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration> {
+    let duration = parse_duration(text)?;
+    if range.contains(&duration) {
+        return Ok(duration);
+    }
+    Err(Error::invalid("the duration is out of range"))
+}
+
+fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T> {
+    text.parse().map_err(|error: T::Err| Error::invalid(error.to_string()))
+}
+
+fn codec(text: &str) -> Result<Codec> {
+    let known = [Codec::MessagePack, Codec::Json];
+    let found = known.into_iter().find(|codec| codec_name(*codec) == text);
+    found.ok_or_else(|| Error::invalid("no codec has this name"))
+}
+
+/// The codec's name in settings.
+pub(crate) fn codec_name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::MessagePack => "messagepack",
+        Codec::Json => "json",
+    }
+}
+
+fn log_level(text: &str) -> Result<String> {
+    let directives = tracing_subscriber::EnvFilter::try_new(text).map_err(|error| Error::invalid(error.to_string()))?;
+    // A lone word that is no level would be taken for a crate's name, and silence everything else.
+    let words = text.split(',').filter(|directive| !directive.contains(['=', '[', ':', '_']));
+    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+    for word in words {
+        if !levels.contains(&word.trim().to_ascii_lowercase().as_str()) {
+            return Err(Error::invalid(format!("`{word}` is not a level")));
+        }
+    }
+    drop(directives);
+    Ok(text.to_owned())
+}
+
+fn joined<T: Display>(parts: &[T]) -> String {
+    parts.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,49 @@
+//! A program as its users write one, for the tests of the generated command line.
+
+use taskwright::cli::clap::{Arg, ArgMatches, Command};
+use taskwright::prelude::*;
+
+/// Adds two numbers, and waits for nobody.
+///
+/// A second paragraph, for `tasks fixture.add`.
+#[task(name = "fixture.add", aliases = ["fixture.sum"], keep_result = "1h", tags = ["sums"])]
+async fn add(left: i64, right: i64) -> TaskResult<i64> {
+    left.checked_add(right).ok_or_else(|| TaskError::discard("the sum is too large").into())
+}
+
+/// Fails every time, for a reason behind a reason.
+#[task(name = "fixture.fail", queue = "mail", max_attempts = 1)]
+async fn fail(to: String) -> TaskResult {
+    Err(anyhow::anyhow!("connection refused").context(format!("mail to {to} was not sent")).into())
+}
+
+/// Greets with state that the wiring gives.
+#[task(name = "fixture.greet", unique = "greet-{name}")]
+async fn greet(name: String, #[serde(default)] loudly: bool, #[state] greeting: &Greeting) -> TaskResult<String> {
+    let text = format!("{}, {name}", greeting.0);
+    Ok(if loudly { text.to_uppercase() } else { text })
+}
+
+/// What `fixture.greet` begins with.
+pub struct Greeting(pub &'static str);
+
+/// What a fixture's own command prints.
+async fn location(client: Client, matches: ArgMatches) -> TaskResult {
+    if matches.get_flag("fail") {
+        return Err("asked to fail".into());
+    }
+    println!("{} at {}", client.backend().info().name, client.backend().info().location);
+    Ok(())
+}
+
+/// The wiring of the fixture.
+pub async fn wire(app: App) -> anyhow::Result<App> {
+    let command = Command::new("location").about("Print where the jobs are");
+    let fail = Arg::new("fail").long("fail").help("Fail instead").action(taskwright::cli::clap::ArgAction::SetTrue);
+    Ok(app.state(Greeting("hello")).command(command.arg(fail), location))
+}
+
+#[taskwright::main]
+async fn app(app: App) -> anyhow::Result<App> {
+    wire(app).await
+}
