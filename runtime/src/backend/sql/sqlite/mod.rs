@@ -1,1 +1,284 @@
 //! Jobs in an SQLite file.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> taskwright::Result<()> {
+//! use taskwright::backend::{Backend, sql::sqlite::Sqlite};
+//!
+//! let sqlite = Sqlite::connect("sqlite::memory:").await?;
+//! assert_eq!(sqlite.info().name, "sqlite");
+//! sqlite.close().await
+//! # }
+//! ```
+//!
+//! # URLs
+//!
+//! `sqlite:jobs.db` names a file, which is created when missing; `sqlite::memory:` a database that dies with its
+//! backend, for tests.
+//! Options follow a question mark:
+//!
+//! - `synchronous=full`, the default: what was acknowledged survives a loss of power.
+//!   `synchronous=normal`: it survives the end of the process, and a loss of power may take the latest of it.
+//! - `busy_timeout=5s`: how long to wait for another process's transaction.
+//! - `max_pages=250000`: how many pages (of 4 KiB, mostly) the file may have; it is full beyond that.
+//!
+//! # How it is built
+//!
+//! One connection writes, in the order of a queue; what is queued while it commits shares the next commit (`writer`).
+//! Two others read.
+//! Claims and heartbeats don't wait for the disk even with `synchronous=full`: losing one is losing a lease, which gives
+//! the job to somebody else, as losing its worker would.
+//!
+//! # Several processes
+//!
+//! Any number of processes on one machine may share a file; never share one over a network file system.
+//! Within a process wake-up is immediate, also across several backends on one file.
+//! What other processes did is noticed within a tenth of a second, by a look at the time stamp of SQLite's log; once a
+//! second the database itself is asked, which is the only query that an idle listener makes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::connect::{Opener, Place, Settings, Synchronous};
+use self::reader::Readers;
+use self::writer::{Work, Writer};
+use super::news::Listeners;
+use crate::backend::{
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Limits, Push, Pushed, Reap,
+    Reaped, Results, Settled, Settlement, Transaction, Wake,
+};
+use crate::error::Result;
+use crate::time::{Clock, Timestamp};
+
+mod cancel;
+mod claim;
+mod connect;
+mod error;
+mod extend;
+mod inspect;
+mod leader;
+mod leases;
+mod places;
+mod push;
+mod reader;
+mod reap;
+mod results;
+mod schema;
+mod settle;
+mod statements;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod wake;
+mod writer;
+
+/// A store of jobs in an SQLite file.
+pub struct Sqlite {
+    info: Info,
+    clock: Clock,
+    /// The file, without links and dots; none in memory.
+    path: Option<PathBuf>,
+    opener: Opener,
+    writer: Arc<Writer>,
+    readers: Option<Readers>,
+    listeners: Arc<Listeners>,
+    /// Set once by `close`; shared with this backend's listeners, which end with it.
+    closed: Arc<AtomicBool>,
+    /// Tasks that outlive a call: later hints after somebody else's commit, the watch on other processes.
+    tasks: TaskTracker,
+    /// Ends those tasks.
+    stop: CancellationToken,
+    /// How many pushes there were.
+    pushes: AtomicU64,
+    /// Whether a task watches for commits of other processes.
+    watching: Arc<AtomicBool>,
+}
+
+/// Who listens to which file in this process, so that all backends on one file wake each other.
+static LISTENERS: LazyLock<Mutex<HashMap<PathBuf, Weak<Listeners>>>> = LazyLock::new(Mutex::default);
+
+impl Sqlite {
+    /// Opens the database that `url` names, by this machine's time, and brings its tables up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a URL or path that can't be meant,
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) for a damaged file or one of a newer version,
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when it can't be opened, written or set up.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::connect_with(url, Clock::system()).await
+    }
+
+    /// As [`Sqlite::connect`], by `clock`.
+    pub async fn connect_with(url: &str, clock: Clock) -> Result<Self> {
+        let settings = Settings::parse(url)?;
+        let info = info(&settings);
+        let opener = Opener::new(settings.clone())?;
+        let mut db = opener.writer().await?;
+        schema::migrate(&mut db, clock.now()).await.map_err(|error| error.context("file", info.location.clone()))?;
+        let path = match settings.place {
+            Place::Memory => None,
+            Place::File(path) => Some(path.canonicalize().unwrap_or(path)),
+        };
+        let listeners = listeners(path.as_ref());
+        Ok(Self {
+            info,
+            clock,
+            readers: path.is_some().then(|| Readers::new(opener.clone())),
+            path,
+            opener: opener.clone(),
+            writer: Writer::new(opener, db, Arc::clone(&listeners)),
+            listeners,
+            closed: Arc::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            pushes: AtomicU64::new(0),
+            watching: Arc::default(),
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    async fn write<W: Work>(&self, work: W) -> Result<W::Answer> {
+        self.writer.run(work).await
+    }
+
+    /// Reads from one consistent state; in memory, where only one connection exists, in the writer's queue.
+    async fn read<W: Work>(&self, work: W) -> Result<W::Answer> {
+        match &self.readers {
+            Some(readers) => readers.run(work).await,
+            None => self.writer.run(work).await,
+        }
+    }
+}
+
+fn listeners(path: Option<&PathBuf>) -> Arc<Listeners> {
+    let Some(path) = path else { return Arc::default() };
+    let mut known = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|_, listeners| listeners.strong_count() > 0);
+    if let Some(listeners) = known.get(path).and_then(Weak::upgrade) {
+        return listeners;
+    }
+    let listeners = Arc::default();
+    known.insert(path.clone(), Arc::downgrade(&listeners));
+    listeners
+}
+
+fn info(settings: &Settings) -> Info {
+    let (location, durability) = match (&settings.place, settings.synchronous) {
+        (Place::Memory, _) => (":memory:".to_owned(), "nothing survives the end of the backend"),
+        (Place::File(path), Synchronous::Full) => (path.display().to_string(), "fsync at every commit (synchronous=full)"),
+        (Place::File(path), Synchronous::Normal) => (
+            path.display().to_string(),
+            "fsync at checkpoints: survives the process, a loss of power may take the latest commits (synchronous=normal)",
+        ),
+    };
+    let limits = Limits {
+        max_payload: 64 << 20,
+        max_delay: None,
+        max_push: 1_000,
+        max_claim: 1_000,
+        time_precision: Duration::from_micros(1),
+    };
+    Info { name: "sqlite", location, durability: durability.to_owned(), atomic_push: true, limits }
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite")
+            .field("location", &self.info.location)
+            .field("durability", &self.info.durability)
+            .field("closed", &self.closed.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[async_trait]
+impl Backend for Sqlite {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    async fn push(&self, push: &Push) -> Result<Vec<Pushed>> {
+        if push.jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Forgetting old batches costs a statement, and one push in so many keeps up with the others.
+        let tidies = self.pushes.fetch_add(1, Ordering::Relaxed).is_multiple_of(64);
+        self.write(push::PushWork::new(push, self.now(), tidies)?).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Claimed> {
+        self.write(claim::ClaimWork::new(claim, self.now())).await
+    }
+
+    async fn extend(&self, extend: &Extend) -> Result<Extended> {
+        self.write(extend::ExtendWork::new(extend, self.now())?).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        if settlements.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(settle::SettleWork::new(settlements, self.now())).await
+    }
+
+    async fn cancel(&self, cancel: &Cancel) -> Result<Vec<Cancelled>> {
+        if cancel.ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(cancel::CancelWork::new(cancel, self.now())).await
+    }
+
+    async fn reap(&self, reap: &Reap) -> Result<Reaped> {
+        self.write(reap::ReapWork::new(*reap, self.now())).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        self.listeners.wake_all();
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Some(readers) = &self.readers {
+            readers.close().await?;
+        }
+        self.writer.close().await
+    }
+
+    fn results(&self) -> Option<&dyn Results> {
+        Some(self)
+    }
+
+    fn wake(&self) -> Option<&dyn Wake> {
+        Some(self)
+    }
+
+    fn leader(&self) -> Option<&dyn Leader> {
+        Some(self)
+    }
+
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        Some(self)
+    }
+
+    fn transaction(&self) -> Option<&dyn Transaction> {
+        Some(self)
+    }
+}

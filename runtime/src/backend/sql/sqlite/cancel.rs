@@ -1,0 +1,108 @@
+//! Calling jobs off.
+
+use std::collections::{HashMap, HashSet};
+
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+
+use super::writer::Work;
+use super::{leases, places};
+use crate::backend::sql::moves::Moves;
+use crate::backend::sql::news::News;
+use crate::backend::{Cancel, Cancelled};
+use crate::error::Result;
+use crate::job::JobId;
+use crate::policy::state;
+use crate::time::Timestamp;
+
+/// One cancellation.
+pub(super) struct CancelWork {
+    cancel: Cancel,
+    now: Timestamp,
+}
+
+impl CancelWork {
+    pub(super) fn new(cancel: &Cancel, now: Timestamp) -> Self {
+        Self { cancel: cancel.clone(), now }
+    }
+}
+
+#[async_trait]
+impl Work for CancelWork {
+    type Answer = Vec<Cancelled>;
+    const DURABLE: bool = true;
+
+    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<Vec<Cancelled>> {
+        call_off(db, &self.cancel.ids, &self.cancel.reason, self.now, news).await
+    }
+}
+
+/// Calls jobs off, wherever they lie.
+pub(super) async fn call_off(
+    db: &mut SqliteConnection,
+    ids: &[JobId],
+    reason: &str,
+    now: Timestamp,
+    news: &mut News,
+) -> Result<Vec<Cancelled>> {
+    let mut became = HashMap::new();
+    let mut moves = Moves::default();
+    for record in places::take_waiting(db, ids).await? {
+        match record.read(now) {
+            Ok(mut job) => {
+                let placement = state::cancel(&mut job, reason, now);
+                became.insert(job.id(), Cancelled::Ended);
+                moves.place(&job, placement)?;
+            }
+            Err(wreck) => {
+                became.insert(wreck.id(), Cancelled::Ended);
+                moves.set_aside(&wreck)?;
+            }
+        }
+    }
+    // Before the write: a job that is asked for twice has ended by the second time.
+    let ended: HashSet<_> = became.keys().copied().collect();
+    places::write(db, &moves).await?;
+    news.append(moves.news);
+    let rest: Vec<_> = ids.iter().copied().filter(|id| !ended.contains(id)).collect();
+    for finished in places::finished(db, &rest).await? {
+        let job = finished.read();
+        became.insert(job.id(), Cancelled::Finished(job.state));
+    }
+    let rest: Vec<_> = rest.into_iter().filter(|id| !became.contains_key(id)).collect();
+    for id in note(db, &rest, reason, news).await? {
+        became.insert(id, Cancelled::Requested);
+    }
+    let mut told = HashSet::new();
+    let answer = |id: &JobId| match became.get(id) {
+        // A second mention finds what the first one made of it.
+        Some(Cancelled::Ended) if !told.insert(*id) => Cancelled::Finished(crate::job::State::Cancelled),
+        Some(answer) => *answer,
+        None => Cancelled::Absent,
+    };
+    Ok(ids.iter().map(answer).collect())
+}
+
+/// Notes on running jobs that they should stop; tells which of them run.
+async fn note(db: &mut SqliteConnection, ids: &[JobId], reason: &str, news: &mut News) -> Result<Vec<JobId>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut running = Vec::new();
+    let mut tokens = Vec::new();
+    for (token, lease) in leases::load_all(db).await? {
+        let before = running.len();
+        running.extend(ids.iter().copied().filter(|id| lease.open(*id).is_some()));
+        if running.len() > before {
+            tokens.push(token);
+        }
+    }
+    if running.is_empty() {
+        return Ok(running);
+    }
+    leases::call_off(db, &running, reason).await?;
+    leases::mark_noted(db, &tokens).await?;
+    leases::count_control(db).await?;
+    news.control();
+    Ok(running)
+}

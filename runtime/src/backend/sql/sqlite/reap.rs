@@ -1,0 +1,182 @@
+//! Rescue.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::SqliteConnection;
+
+use super::error::fault;
+use super::places::{integer, record};
+use super::statements::JOB_COLUMNS;
+use super::statements::statement;
+use super::writer::Work;
+use super::{leases, places};
+use crate::backend::sql::lease::{LeaseRow, RawLease, claimed, unpack};
+use crate::backend::sql::moves::Moves;
+use crate::backend::sql::news::News;
+use crate::backend::sql::record::{Record, job_id};
+use crate::backend::{Reap, Reaped};
+use crate::error::Result;
+use crate::job::JobId;
+use crate::policy::{Placement, state};
+use crate::time::Timestamp;
+
+/// How many claims are looked at together; each may be a thousand jobs.
+const LEASES_TOGETHER: i64 = 16;
+
+/// One round of rescue.
+pub(super) struct ReapWork {
+    reap: Reap,
+    now: Timestamp,
+}
+
+impl ReapWork {
+    pub(super) fn new(reap: Reap, now: Timestamp) -> Self {
+        Self { reap, now }
+    }
+}
+
+#[async_trait]
+impl Work for ReapWork {
+    type Answer = Reaped;
+    const DURABLE: bool = true;
+
+    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<Reaped> {
+        let mut reaped = Reaped::default();
+        let mut moves = Moves::default();
+        let mut room = self.reap.limit;
+        while room > 0 {
+            let lapsed = leases::lapsed(db, self.now.as_micros(), LEASES_TOGETHER).await?;
+            if lapsed.is_empty() {
+                break;
+            }
+            for (raw, packed) in lapsed {
+                if room == 0 {
+                    break;
+                }
+                room -= self.rescue(db, &raw, &packed, room, &mut moves, &mut reaped).await?;
+            }
+        }
+        self.expire(db, room, &mut moves, &mut reaped).await?;
+        places::write(db, &moves).await?;
+        self.forget_workers(db).await?;
+        reaped.more = self.more(db).await?;
+        news.append(moves.news);
+        Ok(reaped)
+    }
+}
+
+impl ReapWork {
+    /// Takes the lapsed jobs of one claim from it, at most `room` of them; tells how many.
+    async fn rescue(
+        &self,
+        db: &mut SqliteConnection,
+        raw: &RawLease,
+        packed: &[u8],
+        room: usize,
+        moves: &mut Moves,
+        reaped: &mut Reaped,
+    ) -> Result<usize> {
+        let mut row = match LeaseRow::read(raw) {
+            Ok(row) => row,
+            Err(error) => {
+                tracing::error!(%error, "set a lease aside");
+                return self.set_lease_aside(db, raw, packed, moves, reaped).await;
+            }
+        };
+        let records = unpack(&row, packed, self.now);
+        let lapsed: Vec<_> = row.lapsed(self.now).into_iter().take(room).collect();
+        let ids: Vec<_> = row.all_open().filter(|(place, _)| lapsed.contains(place)).map(|(_, id)| id).collect();
+        let notes = if row.noted { leases::notes(db, &ids).await? } else { Default::default() };
+        for place in &lapsed {
+            row.close(*place);
+            let Some(record) = records.get(*place) else { continue };
+            match claimed(&row, record) {
+                Ok(mut job) => {
+                    let note = notes.get(&job.id());
+                    job.progress = note.and_then(|note| note.progress.clone());
+                    let placement = state::crash(&mut job, self.reap.max_crashes, self.now);
+                    let called_off = note.and_then(|note| note.called_off.as_deref());
+                    let placement = state::heed(&mut job, placement, called_off, self.now);
+                    match placement {
+                        Placement::Waiting => reaped.returned += 1,
+                        Placement::Finished { .. } | Placement::Forgotten => reaped.discarded += 1,
+                    }
+                    moves.place(&job, placement)?;
+                }
+                Err(wreck) => {
+                    reaped.discarded += 1;
+                    moves.set_aside(&wreck)?;
+                }
+            }
+        }
+        if row.noted {
+            leases::forget_notes(db, &ids).await?;
+        }
+        leases::write_settled(db, &[&row]).await?;
+        Ok(lapsed.len())
+    }
+
+    /// A lease whose columns contradict each other: every id that it names becomes a dead letter, the first with the
+    /// packed bytes.
+    async fn set_lease_aside(
+        &self,
+        db: &mut SqliteConnection,
+        raw: &RawLease,
+        packed: &[u8],
+        moves: &mut Moves,
+        reaped: &mut Reaped,
+    ) -> Result<usize> {
+        let mut ids: Vec<JobId> = raw.members.chunks_exact(16).filter_map(|id| job_id(id).ok()).collect();
+        if ids.is_empty() {
+            ids.push(JobId::new());
+        }
+        let mut bytes = Bytes::copy_from_slice(packed);
+        for id in &ids {
+            let record = Record { codec: -1, ..Record::unreadable(*id, std::mem::take(&mut bytes), self.now) };
+            if let Err(wreck) = record.read(self.now) {
+                moves.set_aside(&wreck)?;
+                reaped.discarded += 1;
+            }
+        }
+        leases::delete(db, &[raw.token]).await?;
+        // Counts as one, lest a lease of any size exceed the room.
+        Ok(1)
+    }
+
+    /// Ends waiting jobs that came too late. By the index on `expires`.
+    async fn expire(&self, db: &mut SqliteConnection, room: usize, moves: &mut Moves, reaped: &mut Reaped) -> Result<()> {
+        if room == 0 {
+            return Ok(());
+        }
+        let sql = format!(
+            "DELETE FROM taskwright_jobs WHERE id IN (SELECT id FROM taskwright_jobs WHERE expires <= ? \
+             ORDER BY expires LIMIT ?) RETURNING {JOB_COLUMNS}"
+        );
+        let bound = statement(sql).bind(self.now.as_micros()).bind(i64::try_from(room).unwrap_or(i64::MAX));
+        for row in &bound.fetch_all(db).await.map_err(fault)? {
+            match record(row)?.read(self.now) {
+                Ok(mut job) => {
+                    let placement = state::expire(&mut job, self.now);
+                    moves.place(&job, placement)?;
+                }
+                Err(wreck) => moves.set_aside(&wreck)?,
+            }
+            reaped.expired += 1;
+        }
+        Ok(())
+    }
+
+    async fn forget_workers(&self, db: &mut SqliteConnection) -> Result<()> {
+        const FORGET: &str = "DELETE FROM taskwright_workers WHERE lapses <= ?";
+        sqlx::query(FORGET).bind(self.now.as_micros()).execute(db).await.map_err(fault)?;
+        Ok(())
+    }
+
+    /// Whether there is more to do. One seek in each index.
+    async fn more(&self, db: &mut SqliteConnection) -> Result<bool> {
+        const MORE: &str = "SELECT EXISTS (SELECT 1 FROM taskwright_leases WHERE lapses <= ?1) \
+            OR EXISTS (SELECT 1 FROM taskwright_jobs WHERE expires <= ?1)";
+        let row = sqlx::query(MORE).bind(self.now.as_micros()).fetch_one(db).await.map_err(fault)?;
+        Ok(integer(&row, 0)? != 0)
+    }
+}

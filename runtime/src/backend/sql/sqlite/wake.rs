@@ -1,0 +1,171 @@
+//! Hints: at once within the process, and soon from other processes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use sqlx::{Row, SqliteConnection};
+use tokio_util::sync::CancellationToken;
+
+use super::Sqlite;
+use super::connect::Opener;
+use super::error::{closed, fault};
+use super::places::text;
+use crate::backend::sql::news::{Listeners, News};
+use crate::backend::{Listener, Wake};
+use crate::error::Result;
+use crate::job::Name;
+use crate::time::Clock;
+
+/// How often the time stamp of the log is looked at.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Every so many glances the database itself is asked, whatever the time stamp says.
+const GLANCES_PER_QUESTION: u32 = 10;
+
+#[async_trait]
+impl Wake for Sqlite {
+    async fn listen(&self) -> Result<Box<dyn Listener>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        let listener = self.listeners.listen(Arc::clone(&self.closed));
+        self.watch();
+        Ok(Box::new(listener))
+    }
+}
+
+impl Sqlite {
+    /// Begins to watch for commits of other processes, unless that is done already. In memory there are none.
+    fn watch(&self) {
+        let Some(path) = &self.path else { return };
+        if self.watching.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let watch = Watch {
+            log: log_of(path),
+            opener: self.opener.clone(),
+            clock: self.clock.clone(),
+            listeners: Arc::clone(&self.listeners),
+            watching: Arc::clone(&self.watching),
+        };
+        self.tasks.spawn(watch.run(self.stop.clone()));
+    }
+}
+
+/// SQLite's write-ahead log.
+fn log_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+/// Looks at what other processes do. Ends with its backend, or when nobody listens any more.
+struct Watch {
+    log: PathBuf,
+    opener: Opener,
+    clock: Clock,
+    listeners: Arc<Listeners>,
+    watching: Arc<AtomicBool>,
+}
+
+/// What was last seen of the database.
+#[derive(Default)]
+struct Seen {
+    /// Changes whenever another connection commits.
+    version: i64,
+    /// Counts cancellations and pauses.
+    control: i64,
+}
+
+impl Watch {
+    async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = self.watch() => {}
+            // The backend is closed or gone: whoever listened is told by it.
+            () = stop.cancelled() => {}
+        }
+        self.watching.store(false, Ordering::Release);
+    }
+
+    async fn watch(&self) {
+        let mut db = None;
+        let mut seen = Seen::default();
+        let mut stamp = None;
+        let mut glances = 0_u32;
+        while !self.listeners.is_empty() {
+            let now = self.stamp();
+            if now != stamp || glances.is_multiple_of(GLANCES_PER_QUESTION) {
+                stamp = now;
+                if let Err(error) = self.look(&mut db, &mut seen).await {
+                    tracing::debug!(%error, "could not look for commits of other processes");
+                    db = None;
+                }
+            }
+            glances = glances.wrapping_add(1);
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// When the log was last written to; `None` when there is none.
+    fn stamp(&self) -> Option<SystemTime> {
+        std::fs::metadata(&self.log).ok()?.modified().ok()
+    }
+
+    /// Asks what changed since the last look, and tells it.
+    async fn look(&self, db: &mut Option<SqliteConnection>, seen: &mut Seen) -> Result<()> {
+        let db = match db {
+            Some(db) => db,
+            None => {
+                *seen = Seen::default();
+                db.insert(self.opener.reader().await?)
+            }
+        };
+        let version = number(db, "PRAGMA data_version").await?;
+        if version == seen.version {
+            return Ok(());
+        }
+        let first = seen.version == 0;
+        seen.version = version;
+        let mut news = News::default();
+        let control = number(db, "SELECT count FROM taskwright_control").await?;
+        if std::mem::replace(&mut seen.control, control) != control && !first {
+            news.control();
+        }
+        news.outcomes();
+        self.due_queues(db).await?.iter().for_each(|queue| news.jobs(queue));
+        self.listeners.tell(&news);
+        Ok(())
+    }
+
+    /// The queues that have a job that is due: a few seeks for each queue.
+    async fn due_queues(&self, db: &mut SqliteConnection) -> Result<Vec<Name>> {
+        const DUE: &str = "WITH RECURSIVE named (queue) AS (
+                SELECT min(queue) FROM taskwright_jobs
+                UNION ALL
+                SELECT (SELECT min(queue) FROM taskwright_jobs WHERE queue > named.queue)
+                FROM named WHERE named.queue IS NOT NULL
+            ),
+            level (queue, priority) AS (
+                SELECT queue, (SELECT max(priority) FROM taskwright_jobs WHERE queue = named.queue)
+                FROM named WHERE queue IS NOT NULL
+                UNION ALL
+                SELECT queue, (
+                    SELECT max(priority) FROM taskwright_jobs WHERE queue = level.queue AND priority < level.priority
+                ) FROM level WHERE level.priority IS NOT NULL
+            )
+            SELECT DISTINCT queue FROM level WHERE priority IS NOT NULL AND EXISTS (
+                SELECT 1 FROM taskwright_jobs
+                WHERE queue = level.queue AND priority = level.priority AND due <= ?
+            )";
+        let rows = sqlx::query(DUE).bind(self.clock.now().as_micros()).fetch_all(db).await.map_err(fault)?;
+        let names = rows.iter().map(|row| Ok(Name::new(text(row, 0)?).ok()));
+        Ok(names.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+}
+
+async fn number(db: &mut SqliteConnection, sql: &'static str) -> Result<i64> {
+    sqlx::query(sql).fetch_one(db).await.map_err(fault)?.try_get(0).map_err(fault)
+}

@@ -1,0 +1,281 @@
+//! The one writer: what is queued while a commit is under way goes together into the next transaction.
+//!
+//! A commit that reaches the disk costs milliseconds and a statement microseconds, so writes of all kinds share one.
+//! Work runs in a task of its own: whoever waits for it may go away, the work is done or not done.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{Notify, oneshot};
+
+use super::connect::Opener;
+use super::error::{closed, fault};
+use crate::backend::sql::news::{Listeners, News};
+use crate::error::{Error, Result};
+
+/// How many operations share a transaction at most, so that none waits for long.
+const MOST_TOGETHER: usize = 64;
+
+/// What one operation does inside a transaction.
+#[async_trait]
+pub(super) trait Work: Send + 'static {
+    /// What the caller is told after the commit.
+    type Answer: Send + 'static;
+
+    /// Whether its commit must have reached the disk before it is acknowledged.
+    ///
+    /// A lost claim or heartbeat is a lease that was never given or renewed, and SQLite loses only the latest commits,
+    /// so those need not wait for the disk.
+    const DURABLE: bool;
+
+    /// Does it. Runs again from the start when the transaction could not be committed because of another operation.
+    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<Self::Answer>;
+}
+
+/// The queue before the one connection that writes.
+pub(super) struct Writer {
+    opener: Opener,
+    listeners: Arc<Listeners>,
+    /// Held to look at or change the queue, never across an await.
+    state: Mutex<State>,
+    /// Says that nobody drains the queue any more; `close` waits for it.
+    idle: Notify,
+}
+
+struct State {
+    queue: VecDeque<Box<dyn Queued>>,
+    /// Whether a task drains the queue at the moment. That task has the connection.
+    draining: bool,
+    connection: Option<Held>,
+    closed: bool,
+}
+
+/// The writing connection.
+struct Held {
+    db: SqliteConnection,
+    /// Whether its commits wait for the disk at the moment.
+    durable: bool,
+    /// Whether those of some operations do and those of others don't: only where the database's own do.
+    may_switch: bool,
+}
+
+impl Writer {
+    pub(super) fn new(opener: Opener, db: SqliteConnection, listeners: Arc<Listeners>) -> Arc<Self> {
+        let connection = Some(Held::new(db, &opener));
+        let state = State { queue: VecDeque::new(), draining: false, connection, closed: false };
+        Arc::new(Self { opener, listeners, state: Mutex::new(state), idle: Notify::new() })
+    }
+
+    /// Queues `work` and waits until it is committed.
+    ///
+    /// Cancel safe: once queued, the work is done whoever waits for it.
+    pub(super) async fn run<W: Work>(self: &Arc<Self>, work: W) -> Result<W::Answer> {
+        let (reply, answer) = oneshot::channel();
+        let start = {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(closed());
+            }
+            state.queue.push_back(Box::new(Entry { work, done: None, reply }));
+            !std::mem::replace(&mut state.draining, true)
+        };
+        if start {
+            tokio::spawn(Drain { writer: Arc::clone(self), done: false }.run());
+        }
+        // The sender goes away unanswered only when the runtime that drained the queue was shut down.
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Refuses new work, lets the queued work finish, and closes the connection.
+    pub(super) async fn close(&self) -> Result<()> {
+        loop {
+            let idle = self.idle.notified();
+            let held = {
+                let mut state = self.lock();
+                state.closed = true;
+                (!state.draining).then(|| state.connection.take())
+            };
+            match held {
+                Some(Some(held)) => return held.db.close().await.map_err(fault),
+                Some(None) => return Ok(()),
+                None => idle.await,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task that empties the queue and then ends.
+struct Drain {
+    writer: Arc<Writer>,
+    /// Set once the queue was seen empty: from then on another task may be draining it.
+    done: bool,
+}
+
+impl Drain {
+    async fn run(mut self) {
+        let mut held = self.writer.lock().connection.take();
+        while let Some(group) = self.next_group(&mut held) {
+            let opened = match held.take() {
+                Some(held) => Ok(held),
+                None => self.writer.opener.writer().await.map(|db| Held::new(db, &self.writer.opener)),
+            };
+            match opened {
+                Ok(opened) => commit(&self.writer, held.insert(opened), group).await,
+                Err(error) => refuse(group, &error),
+            }
+        }
+    }
+
+    /// What is queued, up to a bound. When that is nothing, this task is no longer draining.
+    fn next_group(&mut self, held: &mut Option<Held>) -> Option<Vec<Box<dyn Queued>>> {
+        let mut state = self.writer.lock();
+        if state.queue.is_empty() {
+            state.connection = held.take();
+            state.draining = false;
+            self.done = true;
+            self.writer.idle.notify_waiters();
+            return None;
+        }
+        let size = state.queue.len().min(MOST_TOGETHER);
+        Some(state.queue.drain(..size).collect())
+    }
+}
+
+impl Drop for Drain {
+    /// When the runtime is shut down in the middle, what is queued is refused by dropping it, and the connection,
+    /// which this task took with it, is opened anew for whoever comes next.
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let mut state = self.writer.lock();
+        state.draining = false;
+        state.queue.clear();
+        self.writer.idle.notify_waiters();
+    }
+}
+
+/// Runs a group in one transaction; when one of them fails, each in its own, so that it fails alone.
+async fn commit(writer: &Writer, held: &mut Held, mut group: Vec<Box<dyn Queued>>) {
+    match attempt(held, &mut group).await {
+        Ok(news) => {
+            // Before the callers go on, so that no hint comes later than what its cause's caller does next.
+            writer.listeners.tell(&news);
+            group.into_iter().for_each(Queued::answer);
+        }
+        Err(Failed::One(_)) if group.len() > 1 => {
+            for queued in group {
+                Box::pin(commit(writer, held, vec![queued])).await;
+            }
+        }
+        Err(Failed::One(error) | Failed::All(error)) => refuse(group, &error),
+    }
+}
+
+fn refuse(group: Vec<Box<dyn Queued>>, error: &Error) {
+    group.into_iter().for_each(|queued| queued.refuse(error.share()));
+}
+
+/// Whose fault it is that a transaction was not committed.
+enum Failed {
+    /// One operation's.
+    One(Error),
+    /// The database's.
+    All(Error),
+}
+
+async fn attempt(held: &mut Held, group: &mut [Box<dyn Queued>]) -> Result<News, Failed> {
+    let durable = group.iter().any(|queued| queued.durable());
+    held.begin(durable).await.map_err(Failed::All)?;
+    let mut news = News::default();
+    for queued in group {
+        if let Err(error) = queued.run(&mut held.db, &mut news).await {
+            held.roll_back().await;
+            return Err(Failed::One(error));
+        }
+    }
+    match sqlx::query(COMMIT).execute(&mut held.db).await {
+        Ok(_) => Ok(news),
+        Err(error) => {
+            held.roll_back().await;
+            Err(Failed::All(fault(error)))
+        }
+    }
+}
+
+/// Takes the write lock at once: a transaction that began by reading could not be sure to get it later.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+const COMMIT: &str = "COMMIT";
+const ROLLBACK: &str = "ROLLBACK";
+/// Outside of transactions only. SQLite obeys these when it compiles them, so they must never be cached.
+const SYNC_FULL: &str = "PRAGMA synchronous = FULL";
+const SYNC_NORMAL: &str = "PRAGMA synchronous = NORMAL";
+
+impl Held {
+    fn new(db: SqliteConnection, opener: &Opener) -> Self {
+        Self { db, durable: true, may_switch: opener.waits_for_disk() }
+    }
+
+    async fn begin(&mut self, durable: bool) -> Result<()> {
+        if self.durable != durable && self.may_switch {
+            let pragma = if durable { SYNC_FULL } else { SYNC_NORMAL };
+            sqlx::query(pragma).persistent(false).execute(&mut self.db).await.map_err(fault)?;
+            self.durable = durable;
+        }
+        sqlx::query(BEGIN).execute(&mut self.db).await.map_err(fault)?;
+        Ok(())
+    }
+
+    /// SQLite ends a transaction by itself after some errors, and then refuses this; both come to the same.
+    async fn roll_back(&mut self) {
+        if let Err(error) = sqlx::query(ROLLBACK).execute(&mut self.db).await {
+            tracing::debug!(%error, "rolled back already");
+        }
+    }
+}
+
+/// Work in the queue, with whoever waits for it.
+#[async_trait]
+trait Queued: Send {
+    fn durable(&self) -> bool;
+    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<()>;
+    /// Tells the caller what the work came to, after the commit.
+    fn answer(self: Box<Self>);
+    fn refuse(self: Box<Self>, error: Error);
+}
+
+struct Entry<W: Work> {
+    work: W,
+    /// What it came to in the present transaction.
+    done: Option<W::Answer>,
+    reply: oneshot::Sender<Result<W::Answer>>,
+}
+
+#[async_trait]
+impl<W: Work> Queued for Entry<W> {
+    fn durable(&self) -> bool {
+        W::DURABLE
+    }
+
+    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<()> {
+        self.done = Some(self.work.run(db, news).await?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>) {
+        if let Some(done) = self.done {
+            // The caller may have gone away; the work is done all the same.
+            let _ = self.reply.send(Ok(done));
+        }
+    }
+
+    fn refuse(self: Box<Self>, error: Error) {
+        let _ = self.reply.send(Err(error));
+    }
+}
