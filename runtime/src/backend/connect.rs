@@ -24,7 +24,7 @@ const SCHEMES: [Scheme; 2] = [
 /// Connects to the backend that `url` names.
 ///
 /// - `memory:` is a new store in this process; `memory:NAME` is the one of that name, shared within the process.
-/// - `sqlite:PATH` is a file, made when it is not there.
+/// - `sqlite:PATH` is a file, made when it is not there; [its options](super::sql::sqlite#urls) follow a question mark.
 ///
 /// # Errors
 ///
@@ -42,6 +42,8 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Backend>> {
     let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(url))?;
     match scheme {
         "memory" => Ok(Arc::new(memory(url, rest)?)),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(Arc::new(crate::backend::sql::sqlite::Sqlite::connect(url).await?)),
         other => match SCHEMES.iter().find(|known| known.name == other) {
             Some(known) => Err(not_compiled(known)),
             None => Err(unknown(url)),

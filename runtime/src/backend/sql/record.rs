@@ -12,8 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::{
     Attempt, Ending, Failure, FailureKind, Job, JobId, JobSpec, Name, Progress, State, Unique, WorkerId,
 };
-use crate::policy::{Backoff, Placement, state};
-use crate::time::{Timestamp, micros};
+use crate::policy::{Backoff, state};
+use crate::time::Timestamp;
 
 /// A job as a row holds it, not yet believed: a hand or a fault may have been at it.
 ///
@@ -274,12 +274,6 @@ impl FinishedRecord {
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         self.state == State::Completed.as_str() && self.ends <= now.as_micros()
     }
-
-    /// Until when its result lives, as the state machine told it.
-    pub(super) fn placement(&self) -> Placement {
-        let until = (self.state == State::Completed.as_str()).then(|| Timestamp::from_micros(self.ends));
-        Placement::Finished { until }
-    }
 }
 
 impl Extras {
@@ -350,9 +344,4 @@ fn number<T: TryFrom<i64>>(column: &str, value: i64) -> Result<T> {
 fn readable(name: &str) -> Name {
     #[expect(clippy::expect_used, reason = "the constant is a name, as a test holds")]
     Name::new(name).or_else(|_| Name::new(UNREADABLE)).expect("a name")
-}
-
-/// A duration as stores count it.
-pub(super) fn span(duration: Duration) -> i64 {
-    micros(duration)
 }
