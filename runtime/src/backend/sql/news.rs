@@ -117,7 +117,10 @@ impl Listener for LocalListener {
     async fn next(&mut self) -> Result<Hint> {
         loop {
             if self.closed.load(Ordering::Acquire) {
-                return Err(Error::new(ErrorKind::Closed, "the backend was closed; nothing more will be heard from it"));
+                return Err(Error::new(
+                    ErrorKind::Closed,
+                    "the backend was closed; nothing more will be heard from it",
+                ));
             }
             if let Some(hint) = self.mailbox.take() {
                 return Ok(hint);

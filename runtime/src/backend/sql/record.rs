@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{Codec, Payload};
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{
-    Attempt, Ending, Failure, FailureKind, Job, JobId, JobSpec, Name, Progress, State, Unique, WorkerId,
-};
+use crate::job::{Attempt, Ending, Failure, FailureKind, Job, JobId, JobSpec, Name, Progress, State, Unique, WorkerId};
 use crate::policy::{Backoff, state};
 use crate::time::Timestamp;
 

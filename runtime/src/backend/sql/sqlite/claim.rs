@@ -135,7 +135,8 @@ impl ClaimWork {
 
     /// Queues in the order asked, then priority, due time and id (P6).
     fn put_in_order(&self, jobs: &mut [Job]) {
-        let ranks: HashMap<_, _> = self.claim.queues.iter().enumerate().map(|(rank, wish)| (&wish.queue, rank)).collect();
+        let ranks: HashMap<_, _> =
+            self.claim.queues.iter().enumerate().map(|(rank, wish)| (&wish.queue, rank)).collect();
         let order = |job: &Job| {
             let rank = ranks.get(&job.spec.queue).copied();
             (rank, std::cmp::Reverse(job.spec.priority), job.due, job.id())

@@ -55,8 +55,7 @@ impl Settings {
             "" => return Err(Error::invalid(format!("`{url}` names no file; write `sqlite:jobs.db`"))),
             path => Place::File(PathBuf::from(decode_percent(path)?)),
         };
-        let mut settings =
-            Self { place, synchronous: Synchronous::Full, busy_timeout: BUSY_TIMEOUT, max_pages: None };
+        let mut settings = Self { place, synchronous: Synchronous::Full, busy_timeout: BUSY_TIMEOUT, max_pages: None };
         for option in options.split('&').filter(|option| !option.is_empty()) {
             let (key, value) = option.split_once('=').unwrap_or((option, ""));
             settings.set(key, value)?;
@@ -75,7 +74,8 @@ impl Settings {
             }
             "busy_timeout" => self.busy_timeout = parse_duration(value)?,
             "max_pages" => {
-                let refused = |_| Error::invalid(format!("max_pages={value} is not a number of pages; write max_pages=100000"));
+                let refused =
+                    |_| Error::invalid(format!("max_pages={value} is not a number of pages; write max_pages=100000"));
                 self.max_pages = Some(value.parse().map_err(refused)?);
             }
             _ => {
@@ -97,7 +97,10 @@ impl Settings {
         if folder.is_dir() {
             return Ok(());
         }
-        Err(Error::invalid(format!("folder `{}` does not exist; create it, or name a file elsewhere", folder.display())))
+        Err(Error::invalid(format!(
+            "folder `{}` does not exist; create it, or name a file elsewhere",
+            folder.display()
+        )))
     }
 
     fn location(&self) -> String {

@@ -33,20 +33,26 @@ fn of_code(code: i32) -> Error {
         ),
         FULL => Error::unavailable("the disk or the database is full; nothing was written; free some space"),
         IOERR => Error::unavailable("reading or writing the database file failed; look at the disk"),
-        READONLY => lasting("the database is read-only to this program; check the permissions of the file and its folder"),
+        READONLY => {
+            lasting("the database is read-only to this program; check the permissions of the file and its folder")
+        }
         CANTOPEN => lasting("the database file can't be opened; check that its folder exists and may be written"),
         CORRUPT => Error::new(
             ErrorKind::Corrupt,
             "the database file is damaged; restore it from a backup, or save what is left with `sqlite3 <file> .recover`",
         ),
-        NOTADB => Error::new(ErrorKind::Corrupt, "the file is not an SQLite database; name another one, or move it away"),
+        NOTADB => {
+            Error::new(ErrorKind::Corrupt, "the file is not an SQLite database; name another one, or move it away")
+        }
         _ => lasting("a statement failed; does something else than taskwright change its tables?"),
     }
 }
 
 fn of_driver(error: &sqlx::Error) -> Error {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => Error::unavailable("the connection to the database broke off"),
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => {
+            Error::unavailable("the connection to the database broke off")
+        }
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
             Error::new(ErrorKind::Corrupt, "a column holds something that taskwright does not write there")
         }

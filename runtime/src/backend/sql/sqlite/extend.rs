@@ -40,7 +40,8 @@ impl Work for ExtendWork {
         let paused = self.paused(db).await?;
         let mut leases = leases::load(db, &self.tokens()).await?;
         let (held, lost): (Vec<Lease>, Vec<Lease>) = {
-            let open = |lease: &Lease| leases.get(&lease.token.cast_signed()).is_some_and(|row| row.open(lease.job).is_some());
+            let open =
+                |lease: &Lease| leases.get(&lease.token.cast_signed()).is_some_and(|row| row.open(lease.job).is_some());
             self.extend.renewals.iter().map(|renewal| renewal.lease).partition(open)
         };
         self.renew(db, &mut leases, &held).await?;
@@ -52,7 +53,8 @@ impl Work for ExtendWork {
 
 impl ExtendWork {
     fn tokens(&self) -> Vec<i64> {
-        let tokens: BTreeSet<_> = self.extend.renewals.iter().map(|renewal| renewal.lease.token.cast_signed()).collect();
+        let tokens: BTreeSet<_> =
+            self.extend.renewals.iter().map(|renewal| renewal.lease.token.cast_signed()).collect();
         tokens.into_iter().collect()
     }
 
@@ -75,7 +77,12 @@ impl ExtendWork {
     }
 
     /// Whole claims together, and those of which only some jobs are held each on its own.
-    async fn renew(&self, db: &mut SqliteConnection, leases: &mut HashMap<i64, LeaseRow>, held: &[Lease]) -> Result<()> {
+    async fn renew(
+        &self,
+        db: &mut SqliteConnection,
+        leases: &mut HashMap<i64, LeaseRow>,
+        held: &[Lease],
+    ) -> Result<()> {
         let until = self.now.after(self.extend.ttl);
         let mut places: HashMap<i64, BTreeSet<usize>> = HashMap::new();
         for lease in held {

@@ -120,7 +120,13 @@ impl Search {
         Ok(found)
     }
 
-    async fn scan(&self, db: &mut SqliteConnection, place: Found, ids: &[JobId], found: &mut Vec<FoundJob>) -> Result<()> {
+    async fn scan(
+        &self,
+        db: &mut SqliteConnection,
+        place: Found,
+        ids: &[JobId],
+        found: &mut Vec<FoundJob>,
+    ) -> Result<()> {
         let mut from = self.from;
         let enough = found.len().saturating_add(self.limit);
         while found.len() < enough {
@@ -301,7 +307,8 @@ impl CountQueues {
 }
 
 fn stats(queues: &mut BTreeMap<Name, QueueStats>, queue: Name) -> &mut QueueStats {
-    let empty = |queue: &Name| QueueStats { queue: queue.clone(), paused: false, counts: BTreeMap::new(), oldest: None };
+    let empty =
+        |queue: &Name| QueueStats { queue: queue.clone(), paused: false, counts: BTreeMap::new(), oldest: None };
     queues.entry(queue).or_insert_with_key(empty)
 }
 

@@ -79,10 +79,8 @@ impl Work for Resign {
     async fn run(&mut self, db: &mut SqliteConnection, _: &mut News) -> Result<()> {
         // The row stays, so that terms go on growing.
         const RESIGN: &str = "UPDATE taskwright_leaders SET until = min(until, ?) WHERE role = ? AND worker = ?";
-        let resign = sqlx::query(RESIGN)
-            .bind(self.now.as_micros())
-            .bind(self.role.as_str())
-            .bind(&self.worker.as_bytes()[..]);
+        let resign =
+            sqlx::query(RESIGN).bind(self.now.as_micros()).bind(self.role.as_str()).bind(&self.worker.as_bytes()[..]);
         resign.execute(db).await.map_err(fault)?;
         Ok(())
     }

@@ -101,9 +101,8 @@ pub(super) fn raw(row: &SqliteRow) -> Result<RawLease> {
 
 /// The leases that lapsed first at `now`, with their packed jobs. By the index on `lapses`.
 pub(super) async fn lapsed(db: &mut SqliteConnection, now: i64, limit: i64) -> Result<Vec<WithJobs>> {
-    let sql = format!(
-        "SELECT {LEASE_COLUMNS}, jobs FROM taskwright_leases WHERE lapses <= ? ORDER BY lapses, id LIMIT ?"
-    );
+    let sql =
+        format!("SELECT {LEASE_COLUMNS}, jobs FROM taskwright_leases WHERE lapses <= ? ORDER BY lapses, id LIMIT ?");
     let found = statement(sql).bind(now).bind(limit).fetch_all(db).await.map_err(fault)?;
     found.iter().map(with_jobs).collect()
 }
@@ -189,7 +188,8 @@ pub(super) struct Note {
 pub(super) async fn notes(db: &mut SqliteConnection, jobs: &[JobId]) -> Result<HashMap<JobId, Note>> {
     let mut notes = HashMap::new();
     for jobs in lists(jobs) {
-        let sql = format!("SELECT job, called_off, fraction, note FROM taskwright_notes WHERE job IN {}", list(jobs.len()));
+        let sql =
+            format!("SELECT job, called_off, fraction, note FROM taskwright_notes WHERE job IN {}", list(jobs.len()));
         for row in &bind_jobs(statement(sql), jobs).fetch_all(&mut *db).await.map_err(fault)? {
             let fraction: Option<f64> = row.try_get(2).map_err(fault)?;
             let progress = match fraction {

@@ -177,7 +177,9 @@ fn listeners(path: Option<&PathBuf>) -> Arc<Listeners> {
 fn info(settings: &Settings) -> Info {
     let (location, durability) = match (&settings.place, settings.synchronous) {
         (Place::Memory, _) => (":memory:".to_owned(), "nothing survives the end of the backend"),
-        (Place::File(path), Synchronous::Full) => (path.display().to_string(), "fsync at every commit (synchronous=full)"),
+        (Place::File(path), Synchronous::Full) => {
+            (path.display().to_string(), "fsync at every commit (synchronous=full)")
+        }
         (Place::File(path), Synchronous::Normal) => (
             path.display().to_string(),
             "fsync at checkpoints: survives the process, a loss of power may take the latest commits (synchronous=normal)",

@@ -34,9 +34,8 @@ pub(super) async fn insert_waiting(db: &mut SqliteConnection, records: &[Record]
 async fn insert_finished(db: &mut SqliteConnection, records: &[FinishedRecord]) -> Result<()> {
     for run in runs(records) {
         let values = rows(run.len(), JOB_WIDTH + FINISHED_WIDTH);
-        let sql = format!(
-            "INSERT OR REPLACE INTO taskwright_finished ({JOB_COLUMNS}, {FINISHED_COLUMNS}) VALUES {values}"
-        );
+        let sql =
+            format!("INSERT OR REPLACE INTO taskwright_finished ({JOB_COLUMNS}, {FINISHED_COLUMNS}) VALUES {values}");
         run.iter().fold(statement(sql), bind_finished).execute(&mut *db).await.map_err(fault)?;
     }
     Ok(())
@@ -46,9 +45,9 @@ async fn insert_finished(db: &mut SqliteConnection, records: &[FinishedRecord]) 
 async fn release_keys(db: &mut SqliteConnection, released: &[(String, JobId)]) -> Result<()> {
     for run in runs(released) {
         let sql = format!("DELETE FROM taskwright_unique WHERE (key, job) IN (VALUES {})", rows(run.len(), 2));
-        let bound = run.iter().fold(statement(sql), |statement, (key, job)| {
-            statement.bind(key.as_str()).bind(&job.as_bytes()[..])
-        });
+        let bound = run
+            .iter()
+            .fold(statement(sql), |statement, (key, job)| statement.bind(key.as_str()).bind(&job.as_bytes()[..]));
         bound.execute(&mut *db).await.map_err(fault)?;
     }
     Ok(())

@@ -221,9 +221,8 @@ pub(super) async fn holders(db: &mut SqliteConnection, keys: &[&str]) -> Result<
 pub(super) async fn take_keys(db: &mut SqliteConnection, keys: &[(&str, JobId)]) -> Result<()> {
     for run in runs(keys) {
         let sql = format!("INSERT INTO taskwright_unique (key, job) VALUES {}", rows(run.len(), 2));
-        let bound = run.iter().fold(statement(sql), |statement, (key, job)| {
-            statement.bind(*key).bind(&job.as_bytes()[..])
-        });
+        let bound =
+            run.iter().fold(statement(sql), |statement, (key, job)| statement.bind(*key).bind(&job.as_bytes()[..]));
         bound.execute(&mut *db).await.map_err(fault)?;
     }
     Ok(())

@@ -56,11 +56,12 @@ impl Work for ReapWork {
                 room -= self.rescue(db, &raw, &packed, room, &mut moves, &mut reaped).await?;
             }
         }
-        self.expire(db, room, &mut moves, &mut reaped).await?;
+        // Before the next step, which ends also what was put back too late.
         places::write(db, &moves).await?;
+        news.append(moves.news);
+        self.expire(db, room, news, &mut reaped).await?;
         self.forget_workers(db).await?;
         reaped.more = self.more(db).await?;
-        news.append(moves.news);
         Ok(reaped)
     }
 }
@@ -144,16 +145,17 @@ impl ReapWork {
     }
 
     /// Ends waiting jobs that came too late. By the index on `expires`.
-    async fn expire(&self, db: &mut SqliteConnection, room: usize, moves: &mut Moves, reaped: &mut Reaped) -> Result<()> {
+    async fn expire(&self, db: &mut SqliteConnection, room: usize, news: &mut News, reaped: &mut Reaped) -> Result<()> {
         if room == 0 {
             return Ok(());
         }
+        let mut moves = Moves::default();
         let sql = format!(
             "DELETE FROM taskwright_jobs WHERE id IN (SELECT id FROM taskwright_jobs WHERE expires <= ? \
              ORDER BY expires LIMIT ?) RETURNING {JOB_COLUMNS}"
         );
         let bound = statement(sql).bind(self.now.as_micros()).bind(i64::try_from(room).unwrap_or(i64::MAX));
-        for row in &bound.fetch_all(db).await.map_err(fault)? {
+        for row in &bound.fetch_all(&mut *db).await.map_err(fault)? {
             match record(row)?.read(self.now) {
                 Ok(mut job) => {
                     let placement = state::expire(&mut job, self.now);
@@ -163,6 +165,8 @@ impl ReapWork {
             }
             reaped.expired += 1;
         }
+        places::write(db, &moves).await?;
+        news.append(moves.news);
         Ok(())
     }
 

@@ -62,7 +62,11 @@ pub(super) fn list(count: usize) -> String {
 }
 
 /// Binds values to a [`list`]; the last one fills the room that is left.
-pub(super) fn bind_list<T>(mut statement: Statement, values: &[T], bind: impl Fn(Statement, &T) -> Statement) -> Statement {
+pub(super) fn bind_list<T>(
+    mut statement: Statement,
+    values: &[T],
+    bind: impl Fn(Statement, &T) -> Statement,
+) -> Statement {
     let room = values.len().next_power_of_two();
     let last = values.last();
     for value in values.iter().chain(std::iter::repeat_n(last, room - values.len()).flatten()) {

@@ -9,10 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::{Connection, Row, SqliteConnection};
 
+use super::Sqlite;
 use super::error::{closed, fault};
 use super::push::PushWork;
 use super::writer::Work;
-use super::Sqlite;
 use crate::backend::sql::news::News;
 use crate::backend::{InTransaction, Push, Pushed, Transaction};
 use crate::error::{Error, ErrorKind, Result};
