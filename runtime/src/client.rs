@@ -141,7 +141,7 @@ impl Client {
     /// # Cancel safety
     ///
     /// Dropped before it has returned, the job is stored whole or not at all.
-    pub async fn dispatch<D: IntoDispatch>(&self, task: D) -> Result<JobHandle<<D::Task as Task>::Output>> {
+    pub async fn dispatch<D: IntoDispatch>(&self, task: D) -> Result<JobHandle<D::Output>> {
         let (job, ticket) = self.prepare(task.into_dispatch(), &Origin::here())?;
         let pushed = if ticket.named {
             self.0.pushes.submit_apart(vec![job]).await.pop().unwrap_or_else(|| Err(unanswered()))
@@ -166,7 +166,7 @@ impl Client {
         &self,
         task: D,
         transaction: &mut X,
-    ) -> Result<JobHandle<<D::Task as Task>::Output>> {
+    ) -> Result<JobHandle<D::Output>> {
         let name = self.0.backend.info().name;
         let Some(facet) = self.0.backend.transaction() else {
             return Err(Error::new(
@@ -216,7 +216,7 @@ impl Client {
     pub fn dispatch_many<I>(
         &self,
         tasks: I,
-    ) -> impl Future<Output = Result<Vec<JobHandle<<<I::Item as IntoDispatch>::Task as Task>::Output>>>> + Send
+    ) -> impl Future<Output = Result<Vec<JobHandle<<I::Item as IntoDispatch>::Output>>>> + Send
     where
         I: IntoIterator<Item: IntoDispatch>,
     {

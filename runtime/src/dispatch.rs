@@ -99,10 +99,8 @@ pub struct JobOptions {
 impl JobOptions {
     /// How often a job is attempted when nobody says otherwise.
     pub const MAX_ATTEMPTS: u32 = 20;
-    /// The queue of jobs for which nobody names one.
-    pub const QUEUE: &'static str = "default";
     /// How long an outcome is kept when nobody says otherwise.
-    pub const KEEP_RESULT: Duration = Duration::from_secs(86_400);
+    pub const KEEP_RESULT: Duration = Duration::from_hours(24);
 
     /// These options, and where they say nothing, those.
     #[must_use]
@@ -432,7 +430,9 @@ impl<T: Task> TaskExt for T {}
 )]
 pub trait IntoDispatch: Send {
     /// The task.
-    type Task: Task;
+    type Task: Task<Output = Self::Output>;
+    /// What awaiting its handle gives.
+    type Output;
 
     /// The dispatch of it.
     fn into_dispatch(self) -> Dispatch<Self::Task>;
@@ -440,6 +440,7 @@ pub trait IntoDispatch: Send {
 
 impl<T: Task> IntoDispatch for T {
     type Task = T;
+    type Output = T::Output;
 
     fn into_dispatch(self) -> Dispatch<T> {
         Dispatch::new(self)
@@ -448,6 +449,7 @@ impl<T: Task> IntoDispatch for T {
 
 impl<T: Task> IntoDispatch for Dispatch<T> {
     type Task = T;
+    type Output = T::Output;
 
     fn into_dispatch(self) -> Self {
         self
@@ -548,7 +550,7 @@ impl Plan {
             task: Name::new(definition.name)?,
             tags: definition.options.tags,
             codec: options.codec.unwrap_or_default(),
-            queue: options.queue.clone().map_or_else(|| Name::new(JobOptions::QUEUE), Ok)?,
+            queue: options.queue.clone().unwrap_or_else(Name::default_queue),
             options,
             warned: AtomicBool::new(false),
         })

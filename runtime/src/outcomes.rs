@@ -112,7 +112,7 @@ impl Outcomes {
         } else {
             self.0.watchers.spawn_on(Arc::clone(&self.0).watch(), &runtime);
         }
-        Ok((Seat { shared: &self.0, id, seat }, answer))
+        Ok((Seat { shared: &self.0, id, number: seat }, answer))
     }
 }
 
@@ -120,14 +120,14 @@ impl Outcomes {
 struct Seat<'a> {
     shared: &'a Shared,
     id: JobId,
-    seat: u64,
+    number: u64,
 }
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let mut board = self.shared.board();
         let Some(waiters) = board.waiting.get_mut(&self.id) else { return };
-        waiters.retain(|waiter| waiter.seat != self.seat);
+        waiters.retain(|waiter| waiter.seat != self.number);
         if waiters.is_empty() {
             board.waiting.remove(&self.id);
         }

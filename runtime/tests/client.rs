@@ -2,6 +2,9 @@
 //!
 //! Jobs are run by hand here, through the contract, so that each test says exactly when and how a job ends.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on panics, in its helpers too")]
+#![allow(clippy::unused_async, reason = "these tasks are only dispatched")]
+
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::sync::Arc;
@@ -16,10 +19,12 @@ use taskwright::codec::{Codec, Payload};
 use taskwright::job::{Failure, FailureKind, Job, Lease, NewJob, Progress, When, WorkerId};
 use taskwright::policy::Verdict;
 use taskwright::prelude::*;
+use taskwright::registry::Registry;
 use taskwright::testing::faulty::{Fault, Faulty, Operation};
 use taskwright::time::Clock;
 use taskwright::trace::{self, TraceContext};
-use taskwright::{ErrorKind, JobFailure, JobOptions, Name, State, Timestamp};
+use taskwright::worker::WorkerOptions;
+use taskwright::{ErrorKind, JobFailure, JobOptions, Name, Shutdown, State, Timestamp, Worker};
 
 #[task(name = "double", queue = "math", max_attempts = 8, priority = 3, tags = ["even"])]
 async fn double(number: u64) -> TaskResult<u64> {
@@ -34,6 +39,13 @@ async fn note(text: String) {
 #[task(name = "sync.account", unique = "account-{account}")]
 async fn sync_account(account: u64) {
     let _ = account;
+}
+
+#[task(name = "parent")]
+async fn parent() -> TaskResult<(JobId, String)> {
+    let child = Note::new("from the parent").queue("slow").dispatch().await?;
+    let trace = TraceContext::current().ok_or("a task runs in a trace")?;
+    Ok((child.id(), trace.to_string()))
 }
 
 /// A client of a store whose time the test moves, and which fails when told to.
@@ -167,7 +179,7 @@ async fn nothing_is_asked_when_nobody_waits() {
     assert_eq!(error.kind(), ErrorKind::Timeout);
     settle_down().await;
     let before = world.faulty.calls(Operation::Fetch);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(world.faulty.calls(Operation::Fetch), before);
     world.finish(completed(&2_u64)).await;
     assert_eq!(handle.result(Duration::from_secs(5)).await.unwrap(), 2, "a handle can be awaited again");
@@ -328,8 +340,8 @@ async fn every_option_of_a_dispatch_reaches_the_job() {
         .max_attempts(2)
         .timeout(Duration::from_secs(3))
         .backoff(backoff)
-        .keep_result(Duration::from_secs(60))
-        .expires(Duration::from_secs(600))
+        .keep_result(Duration::from_mins(1))
+        .expires(Duration::from_mins(10))
         .unique_key("seven")
         .header("tenant", "acme")
         .tag("odd")
@@ -345,18 +357,18 @@ async fn every_option_of_a_dispatch_reaches_the_job() {
     let spec = &job.spec;
     assert_eq!((spec.queue.as_str(), spec.priority, spec.max_attempts), ("slow", -5, 2));
     assert_eq!((spec.timeout, spec.backoff), (Some(Duration::from_secs(3)), backoff));
-    assert_eq!(spec.keep_result, Some(Duration::from_secs(60)));
+    assert_eq!(spec.keep_result, Some(Duration::from_mins(1)));
     assert_eq!(spec.unique.as_ref().unwrap().key, "seven");
     assert_eq!(spec.headers, BTreeMap::from([("tenant".to_owned(), "acme".to_owned())]));
     assert_eq!(spec.tags, ["even", "odd"]);
     assert_eq!(&spec.payload.bytes[..], br#"{"number":7}"#);
-    assert_eq!(job.expires, Some(job.pushed.after(Duration::from_secs(600))));
+    assert_eq!(job.expires, Some(job.pushed.after(Duration::from_mins(10))));
 }
 
 #[tokio::test]
 async fn a_moment_to_start_may_be_a_system_time() {
     let world = setup();
-    let moment = std::time::SystemTime::now() + Duration::from_secs(3_600);
+    let moment = std::time::SystemTime::now() + Duration::from_hours(1);
     let handle = world.client.dispatch(Note::new("later").at(moment)).await.unwrap();
     assert_eq!(handle.status().await.unwrap(), State::Scheduled);
     world.clock.advance(Duration::from_secs(3_601));
@@ -369,7 +381,7 @@ async fn the_dispatch_is_stronger_than_the_client_and_the_client_than_the_attrib
         Client::builder()
             .options(JobOptions {
                 max_attempts: Some(5),
-                timeout: Some(Duration::from_secs(60)),
+                timeout: Some(Duration::from_mins(1)),
                 ..JobOptions::default()
             })
             .task_options("double", JobOptions { max_attempts: Some(4), ..JobOptions::default() }),
@@ -377,7 +389,7 @@ async fn the_dispatch_is_stronger_than_the_client_and_the_client_than_the_attrib
     world.client.dispatch(Note::new("plain")).await.unwrap();
     let job = world.next_job().await;
     assert_eq!((job.spec.max_attempts, job.spec.priority, job.spec.queue.as_str()), (5, 0, "default"));
-    assert_eq!((job.spec.timeout, job.spec.keep_result), (Some(Duration::from_secs(60)), None));
+    assert_eq!((job.spec.timeout, job.spec.keep_result), (Some(Duration::from_mins(1)), None));
 
     world.client.dispatch(Double::new(1_u64)).await.unwrap();
     let job = world.next_job().await;
@@ -530,6 +542,48 @@ async fn a_trace_goes_along_in_the_headers() {
 
     world.client.dispatch(Note::new("untraced")).await.unwrap();
     assert!(world.next_job().await.spec.headers.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_task_dispatches_is_its_child_in_the_same_trace() {
+    let world = setup();
+    let registry = Registry::new().with::<Parent>().unwrap();
+    let options = WorkerOptions::default();
+    let worker = Worker::new(world.client.clone(), registry, Arc::default(), options).unwrap();
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(worker.run(shutdown.clone()));
+    let trace = TraceContext::root();
+    let parent = trace.scope(async { world.client.dispatch(Parent::new()).await }).await.unwrap();
+    let parent_id = parent.id();
+    let (child_id, inside) = parent.await.unwrap();
+    shutdown.stop();
+    running.await.unwrap().unwrap();
+    let child = world.next_job().await;
+    assert_eq!((child.id(), child.spec.parent), (child_id, Some(parent_id)));
+    assert_eq!(child.spec.headers[trace::TRACEPARENT], inside);
+    let inside = TraceContext::parse(&inside).unwrap();
+    assert_eq!(inside.trace_id(), trace.trace_id());
+    assert_ne!(inside.span_id(), trace.span_id(), "the attempt has a place of its own");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn thousands_of_handles_are_answered_while_a_worker_runs() {
+    let client = Client::new(Arc::new(Memory::new()));
+    let registry = Registry::new().with::<Double>().unwrap();
+    let options = WorkerOptions { queues: vec!["math".parse().unwrap()], ..WorkerOptions::default() };
+    let worker = Worker::new(client.clone(), registry, Arc::default(), options).unwrap();
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(worker.run(shutdown.clone()));
+    let callers = (0..5_000_u64).map(|number| {
+        let client = client.clone();
+        tokio::spawn(async move { client.dispatch(Double::new(number)).await?.await })
+    });
+    for (caller, number) in callers.collect::<Vec<_>>().into_iter().zip(0_u64..) {
+        assert_eq!(caller.await.unwrap().unwrap(), number * 2);
+    }
+    shutdown.stop();
+    assert_eq!(running.await.unwrap().unwrap().completed, 5_000);
+    client.close().await.unwrap();
 }
 
 #[tokio::test]
