@@ -15,9 +15,11 @@
 //!
 //! - `store`: all jobs, and the three places in which one lies: waiting, leased, finished.
 //! - `waiting`: one queue's jobs, the due ones apart from the future ones.
+//! - `leases`: which lease lapses next.
 //! - `batches`: which pushes were seen.
 //! - `facets`: results, leadership, inspection.
 //! - `wake`: hints to whoever listens.
+//! - `slab` and `ids`: where jobs and their ids are kept.
 //!
 //! One mutex guards it all; it is held for the work on one batch and never across an await.
 //!
@@ -47,6 +49,8 @@ use crate::time::{Clock, Timestamp};
 
 mod batches;
 mod facets;
+mod ids;
+mod leases;
 mod slab;
 mod store;
 mod waiting;

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::batches::Batches;
 use super::facets::{Kept, Leadership, Seen};
+use super::ids::IdMap;
+use super::leases::Leases;
 use super::slab::{Slab, Slot};
 use super::waiting::{Queue, Turn};
 use super::wake::News;
@@ -22,13 +24,13 @@ use crate::time::Timestamp;
 pub(super) struct Store {
     /// Every job, wherever it lies.
     pub(super) jobs: Slab<Entry>,
-    pub(super) by_id: HashMap<JobId, Slot>,
+    pub(super) by_id: IdMap<Slot>,
     /// Waiting jobs in the order of claims.
     pub(super) queues: BTreeMap<Name, Queue>,
     /// Waiting jobs that expire, by when.
     expiring: BTreeSet<(Timestamp, Slot)>,
     /// Leased jobs by when their lease lapses.
-    leases: BTreeSet<(Timestamp, Slot)>,
+    leases: Leases,
     /// Finished jobs by how long they stay.
     pub(super) finished: BTreeSet<(Shelf, Timestamp, Slot)>,
     /// The unfinished job of each unique key.
@@ -127,7 +129,7 @@ impl Store {
             }
             self.last_token += 1;
             let held = Held { token: self.last_token, lapses: now.after(claim.ttl), called_off: None };
-            self.leases.insert((held.lapses, slot));
+            self.leases.add(held.lapses, slot, held.token);
             claimed.jobs.push(entry.lease_to(claim.worker, held, now));
         }
         claimed.next_due = claimed.next_due.into_iter().chain(queue.next_due(now)).min();
@@ -154,8 +156,8 @@ impl Store {
             extended.lost.push(lease);
             return;
         };
-        self.leases.remove(&(held.lapses, slot));
-        self.leases.insert((until, slot));
+        self.leases.remove(held.lapses);
+        self.leases.add(until, slot, held.token);
         held.lapses = until;
         if renewal.progress.is_some() {
             job.progress.clone_from(&renewal.progress);
@@ -191,7 +193,7 @@ impl Store {
     pub(super) fn reap(&mut self, reap: Reap, now: Timestamp, news: &mut News) -> Reaped {
         let mut reaped = Reaped::default();
         for _ in 0..reap.limit {
-            if let Some(slot) = self.lapsed(now) {
+            if let Some(slot) = self.next_lapsed(now) {
                 match self.change(slot, now, news, |job| state::crash(job, reap.max_crashes, now)) {
                     Placement::Waiting => reaped.returned += 1,
                     Placement::Finished { .. } | Placement::Forgotten => reaped.discarded += 1,
@@ -203,14 +205,15 @@ impl Store {
                 break;
             }
         }
-        reaped.more = self.lapsed(now).or_else(|| self.overdue(now)).is_some();
+        reaped.more = self.leases.any_lapsed(now) || self.overdue(now).is_some();
         self.tidy(now);
         reaped
     }
 
-    /// The job whose lease lapsed first.
-    fn lapsed(&self, now: Timestamp) -> Option<Slot> {
-        self.leases.first().filter(|(lapses, _)| *lapses <= now).map(|(_, slot)| *slot)
+    /// The job whose lease lapsed first; whoever asks must end it.
+    fn next_lapsed(&mut self, now: Timestamp) -> Option<Slot> {
+        let (leases, jobs) = (&mut self.leases, &self.jobs);
+        leases.next_lapsed(now, |slot, token, lapses| jobs.get(slot).is_some_and(|entry| entry.lapses(token, lapses)))
     }
 
     /// The waiting job whose expiry passed first.
@@ -254,7 +257,7 @@ impl Store {
                 None
             }
             Place::Leased(held) => {
-                self.leases.remove(&(held.lapses, slot));
+                self.leases.remove(held.lapses);
                 held.called_off.take()
             }
             Place::Finished { until } => {
@@ -340,6 +343,10 @@ impl Entry {
 
     fn is_under(&self, lease: &Lease) -> bool {
         matches!(&self.place, Place::Leased(held) if held.token == lease.token)
+    }
+
+    fn lapses(&self, token: u64, lapses: Timestamp) -> bool {
+        matches!(&self.place, Place::Leased(held) if held.token == token && held.lapses == lapses)
     }
 
     fn lease_to(&mut self, worker: WorkerId, held: Held, now: Timestamp) -> (Lease, Job) {

@@ -2,7 +2,7 @@
 //! looks at them.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::slab::Slot;
@@ -13,59 +13,71 @@ use crate::time::Timestamp;
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) paused: bool,
-    /// Jobs that were due when they were last looked at.
-    ready: BTreeSet<Turn>,
+    /// Jobs that were due when they were last looked at, in the order of claims (P6).
+    ready: BTreeMap<(Reverse<i16>, Timestamp), Peers>,
     /// Jobs that were not, by their due time.
-    future: BTreeSet<(Timestamp, Turn)>,
+    future: BTreeMap<(Timestamp, Reverse<i16>), Peers>,
 }
 
-/// A job's place in the order of claims (P6).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Jobs of one priority and due time, such as those of one push, by id.
+///
+/// Ids grow with time, so nearly all are added at the end and taken at the front.
+type Peers = VecDeque<(JobId, Slot)>;
+
+/// A job's place in the order of claims.
+#[derive(Clone, Copy)]
 pub(super) struct Turn {
     priority: Reverse<i16>,
     due: Timestamp,
-    id: JobId,
-    slot: Slot,
+    peer: (JobId, Slot),
 }
 
 impl Turn {
     pub(super) fn new(job: &Job, slot: Slot) -> Self {
-        Self { priority: Reverse(job.spec.priority), due: job.due, id: job.id(), slot }
+        Self { priority: Reverse(job.spec.priority), due: job.due, peer: (job.id(), slot) }
     }
 }
 
 impl Queue {
-    pub(super) fn insert(&mut self, turn: Turn, now: Timestamp) {
-        if turn.due <= now {
-            self.ready.insert(turn);
+    pub(super) fn insert(&mut self, Turn { priority, due, peer }: Turn, now: Timestamp) {
+        let peers = if due <= now {
+            self.ready.entry((priority, due)).or_default()
         } else {
-            self.future.insert((turn.due, turn));
-        }
+            self.future.entry((due, priority)).or_default()
+        };
+        add(peers, peer);
     }
 
-    pub(super) fn remove(&mut self, turn: Turn) {
-        if !self.ready.remove(&turn) {
-            self.future.remove(&(turn.due, turn));
+    pub(super) fn remove(&mut self, Turn { priority, due, peer }: Turn) {
+        if !remove(&mut self.ready, (priority, due), peer) {
+            remove(&mut self.future, (due, priority), peer);
         }
     }
 
     /// Moves the jobs that have become due among those that can be claimed.
     pub(super) fn look_at_the_clock(&mut self, now: Timestamp) {
-        while self.future.first().is_some_and(|(due, _)| *due <= now)
-            && let Some((_, turn)) = self.future.pop_first()
-        {
-            self.ready.insert(turn);
+        while let Some(first) = self.future.first_entry().filter(|first| first.key().0 <= now) {
+            let ((due, priority), peers) = first.remove_entry();
+            pour(peers, self.ready.entry((priority, due)).or_default());
         }
     }
 
-    /// Takes out the next job that is due. One whose due time a clock that was turned back has moved away waits again.
+    /// Takes out the next job that is due. Those whose due time a clock that was turned back has moved away wait again.
     pub(super) fn pop(&mut self, now: Timestamp) -> Option<Slot> {
         loop {
-            let turn = self.ready.pop_first()?;
-            if turn.due <= now {
-                return Some(turn.slot);
+            let mut first = self.ready.first_entry()?;
+            let (priority, due) = *first.key();
+            if due > now {
+                pour(first.remove(), self.future.entry((due, priority)).or_default());
+                continue;
             }
-            self.future.insert((turn.due, turn));
+            let peer = first.get_mut().pop_front();
+            if first.get().is_empty() {
+                first.remove();
+            }
+            if let Some((_, slot)) = peer {
+                return Some(slot);
+            }
         }
     }
 
@@ -74,11 +86,37 @@ impl Queue {
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        self.future.first().map(|(due, _)| due.since(now))
+        self.future.first_key_value().map(|((due, _), _)| due.since(now))
     }
 
     /// Whether forgetting this queue would lose nothing.
     pub(super) fn is_idle(&self) -> bool {
         !self.paused && self.ready.is_empty() && self.future.is_empty()
     }
+}
+
+fn add(peers: &mut Peers, peer: (JobId, Slot)) {
+    match peers.back() {
+        Some(last) if *last > peer => peers.insert(peers.partition_point(|other| *other < peer), peer),
+        _ => peers.push_back(peer),
+    }
+}
+
+fn pour(from: Peers, into: &mut Peers) {
+    if into.is_empty() {
+        *into = from;
+    } else {
+        from.into_iter().for_each(|peer| add(into, peer));
+    }
+}
+
+/// Removes a job from where it may be; a place that holds no other goes with it.
+fn remove<K: Ord>(places: &mut BTreeMap<K, Peers>, key: K, peer: (JobId, Slot)) -> bool {
+    let Some(peers) = places.get_mut(&key) else { return false };
+    let Ok(index) = peers.binary_search(&peer) else { return false };
+    peers.remove(index);
+    if peers.is_empty() {
+        places.remove(&key);
+    }
+    true
 }
