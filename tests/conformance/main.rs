@@ -11,17 +11,14 @@ use taskwright::testing::Setup;
 use taskwright::testing::conformance::{Case, cases};
 use taskwright_tests::toy::FreshToy;
 
-use self::stores::{FreshMemory, FreshSqlite};
+use self::stores::FreshMemory;
 
 mod stores;
 mod twins;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    // It goes, with all the databases in it, when the tests are done.
-    let folder = tempfile::tempdir().expect("a temporary folder");
     let mut trials = suite("memory", FreshMemory::default());
-    trials.extend(suite("sqlite", FreshSqlite::new(&folder)));
     trials.extend(suite("toy", FreshToy));
     trials.extend(twins::trials());
     libtest_mimic::run(&arguments, trials).exit_code()

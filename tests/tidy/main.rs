@@ -4,5 +4,4 @@ mod changelog;
 mod imports;
 mod leftovers;
 mod links;
-mod promises;
 mod tree;

@@ -22,11 +22,11 @@ fn shrink(path: &Path) -> std::io::Result<u64> {
 }
 
 fn main() {
-    let task = Notify::new("ada", [1, 2], "pictures/a", 3, Mail { subject: "hello".into() }, Vec::new());
+    let task = Notify::new("ada", [1, 2], "/tmp/a", 3, Mail { subject: "hello".into() }, Vec::new());
     let _owned: &String = &task.to;
     assert_eq!(task.ids, [1, 2]);
     assert_eq!(task.mail.subject, "hello");
     assert_eq!(task.unique_key().as_deref(), Some("ada"));
     assert_eq!(Notify::DEFINITION.parameters[0].type_name, "&str");
-    assert_eq!(Shrink::new("pictures/a").path, Path::new("pictures/a"));
+    assert_eq!(Shrink::new("/tmp/a").path, Path::new("/tmp/a"));
 }

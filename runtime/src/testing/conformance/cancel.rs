@@ -127,7 +127,9 @@ pub(super) async fn job_cancelled_while_it_is_claimed_is_one_or_the_other(h: &Ha
     for _ in 0..20 {
         let id = h.push_one(h.job()).await?;
         let backend = h.backend.clone();
-        let cancel = async move { backend.cancel(&Cancel { ids: vec![id], reason: "not needed".to_owned() }).await };
+        let cancel = async move {
+            backend.cancel(&Cancel { ids: vec![id], reason: "not needed".to_owned() }).await
+        };
         let worker = h.worker();
         let (cancelled, held) = futures_util::try_join!(together([cancel]), worker.claim(1))?;
         match (cancelled[0][0], held.len()) {

@@ -160,15 +160,6 @@ pub(super) async fn limit_of_the_claim_holds_for_all_queues_together(h: &Harness
     Ok(())
 }
 
-pub(super) async fn many_queues_are_served_by_one_claim(h: &Harness) -> Result<()> {
-    let queues: Vec<_> = (0..40).map(|n| h.other_queue(&n.to_string())).collect();
-    h.push(queues.iter().rev().map(|queue| h.job().queue(queue))).await?;
-    let asked: Vec<_> = queues.iter().map(|queue| (queue, 2)).collect();
-    let held = h.worker().claim_from(&asked, 100).await?;
-    assert!(held.iter().map(|held| &held.job.spec.queue).eq(&queues), "one of each, in the order asked");
-    Ok(())
-}
-
 pub(super) async fn queue_that_is_not_asked_for_is_left_alone(h: &Harness) -> Result<()> {
     h.push_one(h.job()).await?;
     assert_eq!(h.worker().claim_from(&[(&h.other_queue("empty"), 5)], 5).await?.len(), 0);
@@ -228,14 +219,6 @@ pub(super) async fn job_claimed_before_its_expiry_may_end_after_it(h: &Harness) 
     h.advance(Duration::from_secs(20));
     assert_eq!(worker.extend([&held]).await?.lost, []);
     h.end(held.completed()).await
-}
-
-pub(super) async fn expired_backlog_does_not_hide_what_can_run(h: &Harness) -> Result<()> {
-    h.push((0..300).map(|_| h.job().priority(9).expires(MINUTE))).await?;
-    let id = h.push_one(h.job()).await?;
-    h.advance(MINUTE);
-    assert_eq!(ids(&h.worker().claim(10).await?), [id]);
-    Ok(())
 }
 
 pub(super) async fn next_due_is_never_too_late(h: &Harness) -> Result<()> {

@@ -153,16 +153,6 @@ pub(super) async fn pages_go_from_newest_to_oldest_without_gap(h: &Harness) -> R
     Ok(())
 }
 
-pub(super) async fn page_after_an_unknown_job_goes_on_from_its_place(h: &Harness) -> Result<()> {
-    let old = h.push_one(h.job()).await?;
-    let between = JobId::new();
-    let new = h.push_one(h.job()).await?;
-    let page = h.inspect()?.list(&JobFilter::default(), Some(between), 10).await?;
-    assert_eq!(page.iter().map(|job| job.id()).collect::<Vec<_>>(), [old], "{new} is newer");
-    assert_eq!(h.inspect()?.list(&JobFilter::default(), None, 0).await?, [], "a page of none");
-    Ok(())
-}
-
 pub(super) async fn queues_are_counted_by_state(h: &Harness) -> Result<()> {
     let other = h.other_queue("other");
     OneOfEach::push(h).await?;
@@ -305,31 +295,6 @@ pub(super) async fn cancel_by_filter_calls_off_what_has_not_ended(h: &Harness) -
     let cancelled = list(h, &of_states(&[State::Cancelled])).await?;
     assert_eq!(cancelled, [jobs.available, jobs.scheduled, jobs.cancelled, jobs.retryable]);
     assert_eq!(list(h, &of_states(&[State::Running])).await?, [jobs.running], "its worker is asked to stop");
-    Ok(())
-}
-
-pub(super) async fn job_is_called_off_once(h: &Harness) -> Result<()> {
-    let held = h.push_and_claim(h.job()).await?;
-    let cancel = Change::Cancel { reason: "all of them".to_owned() };
-    for expected in [1, 0] {
-        let changed = h.inspect()?.change(&cancel, &JobFilter::default(), 10).await?;
-        assert_eq!(changed, Changed { count: expected, more: false });
-    }
-    h.end(held.cancelled()).await
-}
-
-pub(super) async fn jobs_that_are_passed_over_do_not_hide_others(h: &Harness) -> Result<()> {
-    let mut taken = Vec::new();
-    for n in 0..5 {
-        let dead = h.push_and_claim(h.job().unique(format!("key-{n}"))).await?;
-        h.end(dead.discarded()).await?;
-        taken.push(h.job().unique(format!("key-{n}")).delay(DAY));
-    }
-    let free = h.push_and_claim(h.job()).await?;
-    h.end(free.discarded()).await?;
-    h.push(taken).await?;
-    assert_eq!(h.inspect()?.change(&Change::Retry, &JobFilter::default(), 2).await?.count, 1);
-    assert_eq!(h.worker().claim(5).await?.iter().map(Held::id).collect::<Vec<_>>(), [free.id()]);
     Ok(())
 }
 

@@ -15,8 +15,7 @@ use crate::testing::{Draft, Harness, together};
 pub(super) fn elaborate(h: &Harness) -> Draft {
     let mut draft = h.job().priority(-7).attempts(9).keep(Duration::from_secs(3_600)).unique("receipt-42");
     draft.spec.task = h.other_queue("task");
-    draft.spec.payload =
-        crate::codec::Payload { codec: crate::codec::Codec::Json, bytes: b"{\"order\":42}"[..].into() };
+    draft.spec.payload = crate::codec::Payload { codec: crate::codec::Codec::Json, bytes: b"{\"order\":42}"[..].into() };
     draft.spec.timeout = Some(Duration::from_millis(30_500));
     draft.spec.backoff = Backoff::linear(Duration::from_secs(3), Duration::from_secs(60));
     draft.spec.headers = [("tenant", "öre & søn"), ("traceparent", "00-4bf9-00f0-01")]

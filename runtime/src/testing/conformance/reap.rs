@@ -135,8 +135,9 @@ pub(super) async fn reapers_at_the_same_time_count_each_crash_once(h: &Harness) 
     let mut handles = vec![h.backend.clone(), h.another_handle().await?];
     handles.extend_from_within(..);
     handles.extend_from_within(..);
-    let reaps =
-        handles.into_iter().map(|backend| async move { backend.reap(&Reap { limit: 100, max_crashes: 3 }).await });
+    let reaps = handles.into_iter().map(|backend| async move {
+        backend.reap(&Reap { limit: 100, max_crashes: 3 }).await
+    });
     let returned: usize = together(reaps).await?.iter().map(|reaped| reaped.returned).sum();
     let again = h.worker().claim(200).await?;
     assert_eq!((returned, again.len()), (100, 100));

@@ -1,0 +1,13 @@
+//! How a worker behaves, on every backend that needs no server.
+//!
+//! A case is a function on a [`Site`]; `on_every_backend!` makes one test of it for each backend.
+
+mod cancelling;
+mod ending;
+mod fetching;
+mod middleware;
+mod rescue;
+mod running;
+mod site;
+mod stopping;
+mod trouble;

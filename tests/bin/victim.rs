@@ -1,0 +1,35 @@
+//! A worker that is made to be killed: `victim <url> [lease in milliseconds]`.
+//!
+//! It writes a line to standard output for each attempt that begins, so that a test sees what it is at.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwright::prelude::*;
+use taskwright::registry::Registry;
+use taskwright::worker::WorkerOptions;
+use taskwright::{Shutdown, Worker};
+use taskwright_tests::victim::{Linger, Mark};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let url = arguments.next().ok_or_else(|| anyhow::anyhow!("say where the jobs are: victim <url>"))?;
+    let lease = arguments.next().map_or(Ok(1_000), |lease| lease.parse())?;
+    let client = Client::connect(&url).await?;
+    let registry = Registry::new().with::<Mark>()?.with::<Linger>()?;
+    let options = WorkerOptions {
+        lease: Duration::from_millis(lease),
+        poll: Duration::from_millis(100),
+        // Kills are what this is about; how many of them make poison is tested elsewhere.
+        max_crashes: 1_000,
+        ..WorkerOptions::default()
+    };
+    let worker = Worker::new(client, registry, Arc::default(), options)?;
+    let mut out = std::io::stdout();
+    writeln!(out, "ready")?;
+    out.flush()?;
+    worker.run(Shutdown::new()).await?;
+    Ok(())
+}

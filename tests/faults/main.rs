@@ -1,0 +1,3 @@
+//! Real kills of real processes.
+
+mod kills;

@@ -1,0 +1,81 @@
+//! The tasks of a worker that is made to be killed, and how to start and kill one.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use taskwright::prelude::*;
+
+/// Does nothing but succeed.
+#[task(max_attempts = 1000)]
+pub async fn mark(number: u64) -> TaskResult<u64> {
+    Ok(number)
+}
+
+/// Says that it runs, and never ends.
+#[task(max_attempts = 1000)]
+pub async fn linger(name: String) -> TaskResult {
+    let mut out = std::io::stdout();
+    writeln!(out, "{name}")?;
+    out.flush()?;
+    std::future::pending().await
+}
+
+/// A worker process, killed without a warning when it is dropped.
+#[derive(Debug)]
+pub struct Victim {
+    process: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Victim {
+    /// Starts `program` on the jobs at `url`, and waits until it works.
+    ///
+    /// # Errors
+    ///
+    /// When the process can't be started or ends before it is ready.
+    pub fn start(program: &Path, url: &str, lease: Duration) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        command.arg(url).arg(lease.as_millis().to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = command.spawn()?;
+        let stdout = process.stdout.take().ok_or_else(|| anyhow::anyhow!("the process has no output"))?;
+        let mut victim = Self { process, lines: BufReader::new(stdout) };
+        victim.wait_for("ready")?;
+        Ok(victim)
+    }
+
+    /// Waits until the process writes this line.
+    ///
+    /// # Errors
+    ///
+    /// When it ends without having written it.
+    pub fn wait_for(&mut self, wanted: &str) -> anyhow::Result<()> {
+        let mut line = String::new();
+        while self.lines.read_line(&mut line)? > 0 {
+            if line.trim_end() == wanted {
+                return Ok(());
+            }
+            line.clear();
+        }
+        anyhow::bail!("the process ended before it said `{wanted}`")
+    }
+
+    /// Kills the process as `kill -9` does.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // It may have ended already, which is what is wanted.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
