@@ -80,7 +80,8 @@ where
             .collect(),
         directory: PathBuf::new(),
         stdin: &mut io::stdin(),
-        stdout: &mut io::stdout().lock(),
+        // Not locked: a task that prints would wait for the lock as long as its worker runs.
+        stdout: &mut io::stdout(),
         stderr: &mut io::stderr(),
         terminal,
     };
