@@ -1,5 +1,6 @@
 //! Two stores that are asked the same and must answer the same.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use taskwright::backend::{
     Settlement, WorkerRecord,
 };
 use taskwright::codec::{Codec, Payload};
-use taskwright::job::{BatchId, Job, JobId, Lease, Progress, WorkerId};
+use taskwright::job::{BatchId, Job, JobId, Lease, Progress, State, WorkerId};
+use taskwright::policy::Verdict;
 use taskwright::testing::Draft;
 use taskwright::time::{Clock, Timestamp};
 
@@ -40,6 +42,8 @@ pub(crate) struct Pair<'a> {
     ids: Vec<JobId>,
     claims: Vec<Claimed>,
     invariants: Invariants,
+    /// The states in which jobs were seen.
+    pub(crate) states: BTreeSet<State>,
     /// Makes ids, so that a run can be repeated.
     made: u64,
 }
@@ -61,6 +65,7 @@ impl<'a> Pair<'a> {
             ids: Vec::new(),
             claims: Vec::new(),
             invariants: Invariants::default(),
+            states: BTreeSet::new(),
             made: 0,
         }
     }
@@ -130,7 +135,7 @@ impl<'a> Pair<'a> {
         Ok(())
     }
 
-    async fn settle(&mut self, ends: &[(usize, taskwright::policy::Verdict)]) -> Checked {
+    async fn settle(&mut self, ends: &[(usize, Verdict)]) -> Checked {
         let mut ends: Vec<_> =
             ends.iter().filter_map(|(claim, end)| Some((index(&self.claims, *claim)?, end))).collect();
         // One batch ends a claim once: what else it would mean no store promises.
@@ -200,7 +205,8 @@ impl<'a> Pair<'a> {
         let everything = JobFilter::default();
         let model = self.model.list(&everything, None, ALL).await?;
         let other = inspect(self.other)?.list(&everything, None, ALL).await?;
-        same("jobs", &comparable(model.clone()), &comparable(other))?;
+        same("jobs", &model, &other)?;
+        self.states.extend(model.iter().map(|job| job.state));
         self.invariants.hold(&model, now)?;
         let results = self.other.results().ok_or_else(|| TestCaseError::fail("no results facet"))?;
         same("results", &self.model.fetch(&self.ids).await?, &results.fetch(&self.ids).await?)?;
@@ -264,11 +270,6 @@ fn inspect(backend: &dyn Backend) -> Checked<&dyn Inspect> {
 fn same<T: PartialEq + Debug>(what: &str, model: &T, other: &T) -> Checked {
     prop_assert!(model == other, "{what} differs\n  memory: {model:#?}\n  other: {other:#?}");
     Ok(())
-}
-
-/// Jobs as they are compared.
-fn comparable(jobs: Vec<Job>) -> Vec<Job> {
-    jobs
 }
 
 fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
