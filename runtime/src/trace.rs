@@ -128,7 +128,7 @@ impl TraceContext {
     }
 
     /// Runs `future` in this place of the trace, where there is no [source](set_source) that says otherwise.
-    pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> {
+    pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         CURRENT.scope(self.clone(), future)
     }
 

@@ -601,6 +601,36 @@ async fn a_dispatch_in_a_transaction_needs_a_store_that_has_them() {
     assert!(message.contains("memory") && message.contains("after the commit"), "{message}");
 }
 
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn a_job_dispatched_in_a_transaction_exists_once_that_is_committed() {
+    use sqlx::Connection as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.db");
+    let client = Client::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let mut db = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+
+    let mut transaction = db.begin().await.unwrap();
+    let undone = client.dispatch_in(Note::new("undone"), &mut transaction).await.unwrap();
+    transaction.rollback().await.unwrap();
+    let error = undone.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("transaction is not committed"), "{error}");
+
+    // Spawned, so that this does not compile when the future can't move between threads.
+    let dispatching = tokio::spawn(client.scope(async move {
+        let mut transaction = db.begin().await.unwrap();
+        let handle = Note::new("done").priority(2).dispatch_in(&mut transaction).await.unwrap();
+        transaction.commit().await.unwrap();
+        handle
+    }));
+    let handle = dispatching.await.unwrap();
+    assert!(handle.is_new());
+    assert_eq!(handle.status().await.unwrap(), State::Available);
+    client.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn closing_writes_what_is_on_its_way_and_ends_waits() {
     let world = setup();
