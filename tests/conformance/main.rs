@@ -11,17 +11,20 @@ use taskwright::testing::Setup;
 use taskwright::testing::conformance::{Case, cases};
 use taskwright_tests::toy::FreshToy;
 
-use self::stores::FreshMemory;
+use self::stores::{FreshMemory, FreshSqlite};
 
 mod stores;
 mod twins;
 
-fn main() -> ExitCode {
+fn main() -> std::io::Result<ExitCode> {
     let arguments = Arguments::from_args();
+    // It goes, with all the databases in it, when the tests are done.
+    let folder = tempfile::tempdir()?;
     let mut trials = suite("memory", FreshMemory::default());
+    trials.extend(suite("sqlite", FreshSqlite::new(&folder)));
     trials.extend(suite("toy", FreshToy));
     trials.extend(twins::trials());
-    libtest_mimic::run(&arguments, trials).exit_code()
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
 /// The whole suite on one backend.

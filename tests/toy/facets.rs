@@ -94,11 +94,11 @@ impl Store {
         let mut queues: BTreeMap<_, _> = self.paused.iter().map(|queue| (queue, empty(queue))).collect();
         for job in self.jobs.values().map(|entry| &entry.job).filter(|job| !job.state.is_terminal()) {
             let queue = &job.spec.queue;
-            let stats = queues.entry(queue).or_insert_with(|| empty(queue));
+            let numbers = queues.entry(queue).or_insert_with(|| empty(queue));
             let state = state::shown(job.state, job.due, now);
-            *stats.counts.entry(state).or_default() += 1;
+            *numbers.counts.entry(state).or_default() += 1;
             if state == State::Available {
-                stats.oldest = Some(stats.oldest.map_or(job.due, |oldest| oldest.min(job.due)));
+                numbers.oldest = Some(numbers.oldest.map_or(job.due, |oldest| oldest.min(job.due)));
             }
         }
         queues.into_values().collect()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use taskwright::backend::{
-    Cancelled, Claim, Claimed, Extend, Extended, Push, Pushed, QueueClaim, Reap, Reaped, Renewal, Settled, Settlement,
+    Cancelled, Claim, Claimed, Extend, Extended, Push, Pushed, QueueClaim, Reap, Reaped, Settled, Settlement,
     WorkerRecord,
 };
 use taskwright::job::{BatchId, Job, Lease, NewJob, Outcome, WorkerId};
@@ -13,7 +13,7 @@ use taskwright::policy::{Placement, state};
 use taskwright::{JobId, Name, Timestamp};
 
 /// For how long a batch is recognised when it is pushed again.
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Everything that the store knows.
 #[derive(Debug, Default)]
@@ -146,24 +146,19 @@ impl Store {
         self.workers.insert(record.id, Heartbeat { record, seen: now, until });
         let mut extended = Extended { paused, ..Extended::default() };
         for renewal in &extend.renewals {
-            match self.renew(renewal, until) {
-                None => extended.lost.push(renewal.lease),
-                Some(None) => {}
-                Some(Some(reason)) => extended.cancelled.push((renewal.lease, reason)),
+            let Some(entry) = self.held(&renewal.lease) else {
+                extended.lost.push(renewal.lease);
+                continue;
+            };
+            if renewal.progress.is_some() {
+                entry.job.progress.clone_from(&renewal.progress);
+            }
+            if let Place::Leased { until: lapses, called_off, .. } = &mut entry.place {
+                *lapses = until;
+                extended.cancelled.extend(called_off.clone().map(|reason| (renewal.lease, reason)));
             }
         }
         extended
-    }
-
-    /// Renews one lease; `None` when it is gone, else why its job was called off, if it was.
-    fn renew(&mut self, renewal: &Renewal, renewed: Timestamp) -> Option<Option<String>> {
-        let entry = self.held(&renewal.lease)?;
-        if renewal.progress.is_some() {
-            entry.job.progress.clone_from(&renewal.progress);
-        }
-        let Place::Leased { until, called_off, .. } = &mut entry.place else { return None };
-        *until = renewed;
-        Some(called_off.clone())
     }
 
     /// The job of a lease, if the lease is that of its latest claim (P3).

@@ -219,7 +219,9 @@ pub struct QueueClaim {
 pub struct Claimed {
     /// The leases, each with its job.
     pub jobs: Vec<(Lease, Job)>,
-    /// How long until the next waiting job of these queues is due, if the store knows; a hint for when to ask again.
+    /// How long until these queues may have a job for the next claim, if the store knows; never later than the truth.
+    ///
+    /// Zero when the limits left a due job behind; jobs of paused queues and expired ones don't count.
     pub next_due: Option<Duration>,
 }
 
@@ -416,12 +418,17 @@ pub trait Inspect: Send + Sync {
     async fn workers(&self) -> Result<Vec<WorkerStats>>;
 
     /// Does `change` to jobs that match and that it applies to, at most `limit` of them.
+    ///
+    /// Jobs that it does not apply to, or that are passed over, don't count, so that asking again while there is
+    /// [more](Changed::more) comes to an end.
     async fn change(&self, change: &Change, filter: &JobFilter, limit: usize) -> Result<Changed>;
 
     /// Pauses a queue (P11), or lets it run again.
     async fn pause(&self, queue: &Name, paused: bool) -> Result<()>;
 
     /// Removes terminal jobs that nobody needs any more (P16), at most `limit` of them.
+    ///
+    /// Outcomes that were [kept](Results::keep) for another backend go when a completed job of their time to live would.
     async fn prune(&self, retention: &Retention, limit: usize) -> Result<Changed>;
 
     /// Forgets a worker that says goodbye.
@@ -465,7 +472,8 @@ pub enum Change {
     /// Terminal jobs are due at once, as [`policy::state::revive`](crate::policy::state::revive) says.
     /// One whose unique key was taken meanwhile is passed over (P7).
     Retry,
-    /// Waiting and running jobs are called off, as by [`Backend::cancel`].
+    /// Waiting and running jobs are called off, as by [`Backend::cancel`]; one that was called off before is not
+    /// changed again.
     Cancel {
         /// Why.
         reason: String,

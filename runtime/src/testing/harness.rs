@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use super::Draft;
 use super::conformance::Ability;
 use crate::backend::{
-    Backend, Cancel, Cancelled, Claim, Extend, Extended, Fetched, Inspect, JobFilter, Leader, Push, Pushed, QueueClaim,
-    Reap, Reaped, Renewal, Results, Settled, Settlement, Wake, WorkerRecord,
+    Backend, Cancel, Cancelled, Claim, Extend, Extended, Fetched, InTransaction, Inspect, JobFilter, Leader, Push,
+    Pushed, QueueClaim, Reap, Reaped, Renewal, Results, Settled, Settlement, Transaction, Wake, WorkerRecord,
 };
 use crate::codec::{Codec, Payload};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,6 +38,23 @@ pub trait Setup: Send + Sync {
     /// A name is used by one test only; it may serve as a file, a schema, or a prefix of keys.
     /// The store goes by `clock`, which a server adds as an [offset](Clock::offset) to its own time.
     async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>>;
+
+    /// Begins a transaction in the database of this store, as its user would, on a connection of its own.
+    ///
+    /// Stores without [`Ability::Transaction`] leave it as it is.
+    async fn begin(&self, store: &Name) -> Result<Box<dyn OpenTransaction>> {
+        Err(Error::new(ErrorKind::Unsupported, format!("nobody said how to begin a transaction in store {store}")))
+    }
+}
+
+/// A user's transaction, which has begun. Dropping it rolls it back.
+#[async_trait]
+pub trait OpenTransaction: InTransaction {
+    /// Makes what was done in it last.
+    async fn commit(self: Box<Self>) -> Result<()>;
+
+    /// Takes back what was done in it.
+    async fn rollback(self: Box<Self>) -> Result<()>;
 }
 
 /// A fresh store, and what a test needs around it.
@@ -67,7 +84,11 @@ impl Harness {
         let backend = setup.open(&store, &clock).await?;
         for ability in Ability::ALL {
             if let Some(offered) = ability.is_offered(&*backend) {
-                assert_eq!(offered, setup.abilities().contains(&ability), "whether it has {ability}, as its setup says");
+                assert_eq!(
+                    offered,
+                    setup.abilities().contains(&ability),
+                    "whether it has {ability}, as its setup says"
+                );
             }
         }
         Ok(Self { backend, clock, setup, store })
@@ -227,6 +248,16 @@ impl Harness {
     /// The inspection facet.
     pub fn inspect(&self) -> Result<&dyn Inspect> {
         self.backend.inspect().ok_or_else(|| missing(Ability::Inspect))
+    }
+
+    /// The transaction facet.
+    pub fn transaction(&self) -> Result<&dyn Transaction> {
+        self.backend.transaction().ok_or_else(|| missing(Ability::Transaction))
+    }
+
+    /// Begins a user's transaction in the store's database.
+    pub async fn begin(&self) -> Result<Box<dyn OpenTransaction>> {
+        self.setup.begin(&self.store).await
     }
 
     /// What the results facet knows of one job.

@@ -10,4 +10,4 @@ pub mod faulty;
 mod harness;
 
 pub use draft::Draft;
-pub use harness::{Harness, Held, LEASE, Setup, TestWorker, eventually, together};
+pub use harness::{Harness, Held, LEASE, OpenTransaction, Setup, TestWorker, eventually, together};

@@ -11,7 +11,7 @@ pub(super) async fn check(h: &Harness, ability: Ability) -> Result<()> {
     if let Some(offered) = ability.is_offered(&*h.backend) {
         assert!(!offered, "the setup says that there is no {ability}");
     }
-    let job = h.job().keep(Duration::from_secs(60));
+    let job = h.job().keep(Duration::from_mins(1));
     if ability == Ability::Reopen {
         h.push_one(job).await?;
         let other = h.open_again().await?;

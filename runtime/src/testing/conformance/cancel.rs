@@ -8,7 +8,7 @@ use crate::job::{JobId, State};
 use crate::policy::state::Return;
 use crate::testing::{Harness, together};
 
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 async fn never_runs(h: &Harness) -> Result<()> {
     h.advance(HOUR * 2);
@@ -127,9 +127,7 @@ pub(super) async fn job_cancelled_while_it_is_claimed_is_one_or_the_other(h: &Ha
     for _ in 0..20 {
         let id = h.push_one(h.job()).await?;
         let backend = h.backend.clone();
-        let cancel = async move {
-            backend.cancel(&Cancel { ids: vec![id], reason: "not needed".to_owned() }).await
-        };
+        let cancel = async move { backend.cancel(&Cancel { ids: vec![id], reason: "not needed".to_owned() }).await };
         let worker = h.worker();
         let (cancelled, held) = futures_util::try_join!(together([cancel]), worker.claim(1))?;
         match (cancelled[0][0], held.len()) {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::job::JobId;
-use crate::testing::{Harness, Held, together};
+use crate::testing::{Draft, Harness, Held, together};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn ids(held: &[Held]) -> Vec<JobId> {
     held.iter().map(Held::id).collect()
@@ -89,7 +89,7 @@ pub(super) async fn higher_priority_goes_first(h: &Harness) -> Result<()> {
 pub(super) async fn lowest_and_highest_priority_are_kept_apart(h: &Harness) -> Result<()> {
     let due = h.now().before(MINUTE);
     let jobs = [i16::MIN, -1, 0, i16::MAX].map(|priority| h.job().priority(priority).at(due));
-    let mut expected: Vec<_> = jobs.iter().map(|job| job.id()).collect();
+    let mut expected: Vec<_> = jobs.iter().map(Draft::id).collect();
     expected.reverse();
     h.push(jobs).await?;
     let held = h.worker().claim(4).await?;
@@ -110,7 +110,7 @@ pub(super) async fn earlier_due_goes_first_among_equals(h: &Harness) -> Result<(
 pub(super) async fn lower_id_goes_first_at_the_same_moment(h: &Harness) -> Result<()> {
     let due = h.now().before(MINUTE);
     let mut jobs: Vec<_> = h.jobs(20).into_iter().map(|job| job.at(due)).collect();
-    let expected: Vec<_> = jobs.iter().map(|job| job.id()).collect();
+    let expected: Vec<_> = jobs.iter().map(Draft::id).collect();
     jobs.reverse();
     h.push(jobs).await?;
     assert_eq!(ids(&h.worker().claim(20).await?), expected);
@@ -157,6 +157,15 @@ pub(super) async fn limit_of_the_claim_holds_for_all_queues_together(h: &Harness
     let held = h.worker().claim_from(&[(&first, 4), (&second, 4)], 6).await?;
     let count = |queue| held.iter().filter(|held| held.job.spec.queue == queue).count();
     assert_eq!((held.len(), count(first), count(second)), (6, 4, 2));
+    Ok(())
+}
+
+pub(super) async fn many_queues_are_served_by_one_claim(h: &Harness) -> Result<()> {
+    let queues: Vec<_> = (0..40).map(|n| h.other_queue(&n.to_string())).collect();
+    h.push(queues.iter().rev().map(|queue| h.job().queue(queue))).await?;
+    let asked: Vec<_> = queues.iter().map(|queue| (queue, 2)).collect();
+    let held = h.worker().claim_from(&asked, 100).await?;
+    assert!(held.iter().map(|held| &held.job.spec.queue).eq(&queues), "one of each, in the order asked");
     Ok(())
 }
 
@@ -219,6 +228,14 @@ pub(super) async fn job_claimed_before_its_expiry_may_end_after_it(h: &Harness) 
     h.advance(Duration::from_secs(20));
     assert_eq!(worker.extend([&held]).await?.lost, []);
     h.end(held.completed()).await
+}
+
+pub(super) async fn expired_backlog_does_not_hide_what_can_run(h: &Harness) -> Result<()> {
+    h.push((0..300).map(|_| h.job().priority(9).expires(MINUTE))).await?;
+    let id = h.push_one(h.job()).await?;
+    h.advance(MINUTE);
+    assert_eq!(ids(&h.worker().claim(10).await?), [id]);
+    Ok(())
 }
 
 pub(super) async fn next_due_is_never_too_late(h: &Harness) -> Result<()> {

@@ -152,6 +152,18 @@ pub(super) async fn cancelled_job_is_heard_of_every_time(h: &Harness) -> Result<
     Ok(())
 }
 
+pub(super) async fn stale_lease_hears_of_no_cancellation(h: &Harness) -> Result<()> {
+    let worker = h.worker();
+    h.push_one(h.job()).await?;
+    let stale = worker.claim_one().await?;
+    h.lapse_and_reap().await?;
+    let live = h.worker().claim_one().await?;
+    h.cancel(&[live.id()]).await?;
+    let extended = worker.extend([&stale]).await?;
+    assert_eq!((extended.lost, extended.cancelled), (vec![stale.lease], vec![]));
+    Ok(())
+}
+
 /// What a results store says of the progress of a job that has not ended.
 async fn progress(h: &Harness, held: &Held) -> Result<Option<Progress>> {
     match h.fetch(held.id()).await? {

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use crate::backend::{Change, Changed, Fetched, JobFilter, QueueStats, Retention};
 use crate::error::Result;
-use crate::job::{JobId, Name, State};
+use crate::job::{Job, JobId, Name, State};
 use crate::testing::conformance::push::elaborate;
-use crate::testing::{Harness, Held, LEASE};
+use crate::testing::{Draft, Harness, Held, LEASE};
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(86_400);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Ids of the jobs that match, at most a hundred, newest first.
 async fn list(h: &Harness, filter: &JobFilter) -> Result<Vec<JobId>> {
-    Ok(h.inspect()?.list(filter, None, 100).await?.iter().map(|job| job.id()).collect())
+    Ok(h.inspect()?.list(filter, None, 100).await?.iter().map(Job::id).collect())
 }
 
 fn of_states(states: &[State]) -> JobFilter {
@@ -137,7 +137,7 @@ pub(super) async fn jobs_are_found_by_when_they_came(h: &Harness) -> Result<()> 
 
 pub(super) async fn pages_go_from_newest_to_oldest_without_gap(h: &Harness) -> Result<()> {
     let jobs = h.jobs(25);
-    let mut expected: Vec<_> = jobs.iter().map(|job| job.id()).collect();
+    let mut expected: Vec<_> = jobs.iter().map(Draft::id).collect();
     expected.reverse();
     h.push(jobs).await?;
     h.worker().claim(10).await?;
@@ -147,9 +147,19 @@ pub(super) async fn pages_go_from_newest_to_oldest_without_gap(h: &Harness) -> R
         let Some(last) = page.last() else { break };
         assert!(page.len() <= 10, "{} jobs on a page of ten", page.len());
         after = Some(last.id());
-        found.extend(page.iter().map(|job| job.id()));
+        found.extend(page.iter().map(Job::id));
     }
     assert_eq!(found, expected, "waiting and running jobs alike");
+    Ok(())
+}
+
+pub(super) async fn page_after_an_unknown_job_goes_on_from_its_place(h: &Harness) -> Result<()> {
+    let old = h.push_one(h.job()).await?;
+    let between = JobId::new();
+    let new = h.push_one(h.job()).await?;
+    let page = h.inspect()?.list(&JobFilter::default(), Some(between), 10).await?;
+    assert_eq!(page.iter().map(Job::id).collect::<Vec<_>>(), [old], "{new} is newer");
+    assert_eq!(h.inspect()?.list(&JobFilter::default(), None, 0).await?, [], "a page of none");
     Ok(())
 }
 
@@ -235,14 +245,14 @@ pub(super) async fn workers_are_listed_while_their_hearts_beat(h: &Harness) -> R
     h.push(h.jobs(3)).await?;
     ada.claim(3).await?;
     ada.extend([]).await?;
-    h.advance(LEASE - MINUTE / 6);
+    h.advance(LEASE / 3 * 2);
     bob.extend([]).await?;
     let workers = h.inspect()?.workers().await?;
     let [first, second] = &workers[..] else { panic!("two workers: {workers:?}") };
     assert_eq!((&first.record, first.running), (&ada.record(), 3));
     assert_eq!((&second.record, second.running), (&bob.record(), 0));
     assert!(first.seen < second.seen, "seen when its heart beat last");
-    h.advance(MINUTE / 6);
+    h.advance(LEASE / 3);
     let left: Vec<_> = h.inspect()?.workers().await?.iter().map(|worker| worker.record.id).collect();
     assert_eq!(left, [bob.id], "the other is silent for too long");
     Ok(())
@@ -295,6 +305,31 @@ pub(super) async fn cancel_by_filter_calls_off_what_has_not_ended(h: &Harness) -
     let cancelled = list(h, &of_states(&[State::Cancelled])).await?;
     assert_eq!(cancelled, [jobs.available, jobs.scheduled, jobs.cancelled, jobs.retryable]);
     assert_eq!(list(h, &of_states(&[State::Running])).await?, [jobs.running], "its worker is asked to stop");
+    Ok(())
+}
+
+pub(super) async fn job_is_called_off_once(h: &Harness) -> Result<()> {
+    let held = h.push_and_claim(h.job()).await?;
+    let cancel = Change::Cancel { reason: "all of them".to_owned() };
+    for expected in [1, 0] {
+        let changed = h.inspect()?.change(&cancel, &JobFilter::default(), 10).await?;
+        assert_eq!(changed, Changed { count: expected, more: false });
+    }
+    h.end(held.cancelled()).await
+}
+
+pub(super) async fn jobs_that_are_passed_over_do_not_hide_others(h: &Harness) -> Result<()> {
+    let mut taken = Vec::new();
+    for n in 0..5 {
+        let dead = h.push_and_claim(h.job().unique(format!("key-{n}"))).await?;
+        h.end(dead.discarded()).await?;
+        taken.push(h.job().unique(format!("key-{n}")).delay(DAY));
+    }
+    let free = h.push_and_claim(h.job()).await?;
+    h.end(free.discarded()).await?;
+    h.push(taken).await?;
+    assert_eq!(h.inspect()?.change(&Change::Retry, &JobFilter::default(), 2).await?.count, 1);
+    assert_eq!(h.worker().claim(5).await?.iter().map(Held::id).collect::<Vec<_>>(), [free.id()]);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Name, WorkerId};
 use crate::testing::{Harness, together};
 
-const TTL: Duration = Duration::from_secs(60);
+const TTL: Duration = Duration::from_mins(1);
 
 /// Campaigns for the usual role.
 async fn campaign(h: &Harness, worker: WorkerId) -> Result<Option<Term>> {

@@ -86,7 +86,7 @@ pub struct Case {
 }
 
 /// How long a case may take before it counts as hanging.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 impl Case {
     /// Its name with its group, as a test's: `settle::stale_lease_is_refused`.
@@ -114,8 +114,8 @@ impl Case {
     /// When the store breaks a promise.
     pub fn run(&self, setup: Arc<dyn Setup>) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime
-            .map_err(|error| Error::unavailable("no async runtime for a conformance case").because(error))?;
+        let runtime =
+            runtime.map_err(|error| Error::unavailable("no async runtime for a conformance case").because(error))?;
         let case = async {
             let lacks = self.lacks(&*setup);
             let harness = Harness::new(setup).await?;

@@ -9,15 +9,16 @@ use crate::job::{Job, JobId, Name, NewJob, State};
 use crate::policy::Backoff;
 use crate::policy::state;
 use crate::testing::harness::batch;
-use crate::testing::{Draft, Harness, together};
+use crate::testing::{Draft, Harness, Held, together};
 
 /// A job that uses every field, none with its default.
 pub(super) fn elaborate(h: &Harness) -> Draft {
-    let mut draft = h.job().priority(-7).attempts(9).keep(Duration::from_secs(3_600)).unique("receipt-42");
+    let mut draft = h.job().priority(-7).attempts(9).keep(Duration::from_hours(1)).unique("receipt-42");
     draft.spec.task = h.other_queue("task");
-    draft.spec.payload = crate::codec::Payload { codec: crate::codec::Codec::Json, bytes: b"{\"order\":42}"[..].into() };
+    draft.spec.payload =
+        crate::codec::Payload { codec: crate::codec::Codec::Json, bytes: b"{\"order\":42}"[..].into() };
     draft.spec.timeout = Some(Duration::from_millis(30_500));
-    draft.spec.backoff = Backoff::linear(Duration::from_secs(3), Duration::from_secs(60));
+    draft.spec.backoff = Backoff::linear(Duration::from_secs(3), Duration::from_mins(1));
     draft.spec.headers = [("tenant", "öre & søn"), ("traceparent", "00-4bf9-00f0-01")]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into();
@@ -27,7 +28,7 @@ pub(super) fn elaborate(h: &Harness) -> Draft {
 }
 
 pub(super) async fn job_comes_out_as_it_went_in(h: &Harness) -> Result<()> {
-    let pushed: NewJob = elaborate(h).expires(Duration::from_secs(86_400)).into();
+    let pushed: NewJob = elaborate(h).expires(Duration::from_hours(24)).into();
     let held = h.push_and_claim(pushed.clone()).await?;
     assert_eq!(held.job.spec, pushed.spec);
     assert!(held.job.expires.is_some_and(|expires| expires > held.job.due), "its expiry is a day away");
@@ -82,8 +83,8 @@ pub(super) async fn repeated_batch_adds_nothing_once_its_jobs_have_ended(h: &Har
     let batch = batch(h.jobs(3));
     h.backend.push(&batch).await?;
     let held = h.worker().claim(10).await?;
-    h.settle(held.iter().map(|held| held.completed())).await?;
-    h.advance(Duration::from_secs(50 * 60));
+    h.settle(held.iter().map(Held::completed)).await?;
+    h.advance(Duration::from_mins(50));
     assert_eq!(h.backend.push(&batch).await?, [Pushed::Repeated; 3]);
     assert_eq!(h.worker().claim(10).await?.len(), 0);
     Ok(())
@@ -134,7 +135,7 @@ pub(super) async fn batches_pushed_at_the_same_time_are_all_stored(h: &Harness) 
         assert_eq!(pushed, [Pushed::Stored; 10]);
     }
     let held = h.worker().claim(1_000).await?;
-    assert_eq!(held.iter().map(|held| held.id()).collect::<BTreeSet<_>>(), expected);
+    assert_eq!(held.iter().map(Held::id).collect::<BTreeSet<_>>(), expected);
     Ok(())
 }
 
@@ -210,7 +211,7 @@ pub(super) async fn names_differ_by_case(h: &Harness) -> Result<()> {
     let id = h.push_one(h.job().queue(&upper)).await?;
     assert_eq!(h.worker().claim_from(&[(&lower, 1)], 1).await?.len(), 0);
     let held = h.worker().claim_from(&[(&upper, 1)], 1).await?;
-    assert_eq!(held.iter().map(|held| held.id()).collect::<Vec<_>>(), [id]);
+    assert_eq!(held.iter().map(Held::id).collect::<Vec<_>>(), [id]);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::job::{Ending, FailureKind};
 use crate::testing::conformance::push::elaborate;
 use crate::testing::{Harness, Held, LEASE, together};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 pub(super) async fn nothing_to_do_is_said(h: &Harness) -> Result<()> {
     h.push([h.job(), h.job().delay(MINUTE)]).await?;
@@ -27,7 +27,7 @@ pub(super) async fn lapsed_lease_is_back_within_one_reap(h: &Harness) -> Result<
 
 pub(super) async fn live_lease_is_left_alone(h: &Harness) -> Result<()> {
     let held = h.push_and_claim(h.job()).await?;
-    h.advance(LEASE - Duration::from_secs(10));
+    h.advance(LEASE / 3 * 2);
     assert_eq!(h.reap().await?, Reaped::default());
     h.end(held.completed()).await
 }
@@ -135,9 +135,8 @@ pub(super) async fn reapers_at_the_same_time_count_each_crash_once(h: &Harness) 
     let mut handles = vec![h.backend.clone(), h.another_handle().await?];
     handles.extend_from_within(..);
     handles.extend_from_within(..);
-    let reaps = handles.into_iter().map(|backend| async move {
-        backend.reap(&Reap { limit: 100, max_crashes: 3 }).await
-    });
+    let reaps =
+        handles.into_iter().map(|backend| async move { backend.reap(&Reap { limit: 100, max_crashes: 3 }).await });
     let returned: usize = together(reaps).await?.iter().map(|reaped| reaped.returned).sum();
     let again = h.worker().claim(200).await?;
     assert_eq!((returned, again.len()), (100, 100));

@@ -10,8 +10,8 @@ use crate::testing::harness::failure;
 use crate::testing::{Harness, LEASE};
 use crate::time::Timestamp;
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// The outcome of a job that has ended.
 async fn outcome(h: &Harness, id: JobId) -> Result<Outcome> {
@@ -95,7 +95,7 @@ pub(super) async fn result_expires_with_its_time_to_live(h: &Harness) -> Result<
     let held = h.push_and_claim(h.job().keep(HOUR)).await?;
     h.advance(MINUTE * 5);
     h.end(held.returned(b"1")).await?;
-    h.advance(HOUR - MINUTE);
+    h.advance(MINUTE * 59);
     outcome(h, held.id()).await?;
     h.advance(MINUTE);
     assert_eq!(h.fetch(held.id()).await?, Fetched::Expired);

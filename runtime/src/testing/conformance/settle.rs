@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use crate::backend::Settled;
 use crate::error::Result;
-use crate::job::{Ending, JobId, State};
+use crate::job::{Attempt, Ending, JobId, State};
 use crate::policy::state::Return;
 use crate::policy::{Verdict, state};
 use crate::testing::conformance::push::elaborate;
 use crate::testing::harness::failure;
 use crate::testing::{Harness, Held, LEASE, together};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Checks that the store hands the job out no more, however long one waits.
 async fn never_runs_again(h: &Harness) -> Result<()> {
@@ -80,6 +80,18 @@ pub(super) async fn failures_are_remembered_with_their_causes(h: &Harness) -> Re
     assert_eq!((attempt.number, attempt.ending), (1, Ending::Retried));
     assert_eq!((attempt.worker, attempt.started), (Some(held.lease.worker), held.job.claimed));
     assert_eq!(attempt.failure, Some(failure()));
+    Ok(())
+}
+
+pub(super) async fn latest_attempts_are_remembered(h: &Harness) -> Result<()> {
+    h.push_one(h.job().attempts(50)).await?;
+    for _ in 0..Attempt::KEPT + 3 {
+        let held = h.worker().claim_one().await?;
+        h.end(held.failed(Duration::ZERO)).await?;
+    }
+    let held = h.worker().claim_one().await?;
+    let numbers: Vec<_> = held.job.history.iter().map(|attempt| attempt.number).collect();
+    assert_eq!(numbers, (4..=13).collect::<Vec<_>>(), "the last ten of thirteen");
     Ok(())
 }
 
@@ -202,6 +214,23 @@ pub(super) async fn jobs_of_one_claim_end_each_in_its_own_way(h: &Harness) -> Re
     let ids: BTreeSet<JobId> = again.iter().map(Held::id).collect();
     assert_eq!(ids, BTreeSet::from([held[1].id(), held[5].id()]));
     Ok(())
+}
+
+pub(super) async fn jobs_of_many_workers_are_settled_together(h: &Harness) -> Result<()> {
+    h.push(h.jobs(30)).await?;
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.extend(h.worker().claim(3).await?);
+    }
+    let stale = held[7].completed();
+    h.end(held[7].completed()).await?;
+    held.remove(7);
+    let mut settlements: Vec<_> = held.iter().map(Held::completed).collect();
+    settlements.insert(4, stale);
+    let settled = h.settle(settlements).await?;
+    let refused: Vec<_> = (0..30).filter(|&place| settled[place] == Settled::LeaseLost).collect();
+    assert_eq!(refused, [4], "only the stale one is refused");
+    never_runs_again(h).await
 }
 
 pub(super) async fn half_settled_claim_gives_back_only_the_other_half(h: &Harness) -> Result<()> {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::backend::{Cancel, Claim, Extend, Push, Pushed, QueueClaim, Reap, Settled};
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{BatchId, JobId};
+use crate::job::{BatchId, JobId, WorkerId};
 use crate::testing::{Harness, Held, LEASE, together};
 
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 pub(super) async fn store_says_what_it_is(h: &Harness) -> Result<()> {
     let info = h.backend.info();
@@ -57,6 +57,19 @@ pub(super) async fn closed_store_refuses_to_be_inspected(h: &Harness) -> Result<
     h.backend.close().await?;
     assert_eq!(refused(h.find(JobId::new()).await), Some(ErrorKind::Closed));
     assert_eq!(refused(h.inspect()?.queues().await), Some(ErrorKind::Closed));
+    Ok(())
+}
+
+pub(super) async fn closed_store_refuses_to_elect(h: &Harness) -> Result<()> {
+    h.backend.close().await?;
+    let campaign = h.leader()?.campaign(&h.queue(), WorkerId::new(), LEASE).await;
+    assert_eq!(refused(campaign), Some(ErrorKind::Closed));
+    Ok(())
+}
+
+pub(super) async fn closed_store_refuses_to_listen(h: &Harness) -> Result<()> {
+    h.backend.close().await?;
+    assert_eq!(refused(h.wake()?.listen().await), Some(ErrorKind::Closed));
     Ok(())
 }
 

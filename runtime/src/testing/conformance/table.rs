@@ -42,12 +42,14 @@ macro_rules! __conformance_table {
                 [P6] queues_are_served_in_the_order_given;
                 [P6] each_queue_keeps_its_own_limit;
                 [P6] limit_of_the_claim_holds_for_all_queues_together;
+                [P6] many_queues_are_served_by_one_claim;
                 [P6] queue_that_is_not_asked_for_is_left_alone;
                 [P6] claim_of_nothing_gets_nothing;
                 [P4 P2] large_backlog_due_at_one_moment_is_all_handed_out;
                 [P10] expired_job_is_never_handed_out;
                 [P10] job_that_expires_before_it_is_due_never_runs;
                 [P10] job_claimed_before_its_expiry_may_end_after_it;
+                [P10] expired_backlog_does_not_hide_what_can_run;
                 [P4] next_due_is_never_too_late;
             }
             time {
@@ -75,6 +77,7 @@ macro_rules! __conformance_table {
                 [P5] hundreds_of_leases_are_extended_at_once;
                 [P9] cancelled_job_is_heard_of;
                 [P9 P15] cancelled_job_is_heard_of_every_time;
+                [P3 P9] stale_lease_hears_of_no_cancellation;
                 [P12] progress_can_be_read [Results];
                 [P3] stale_progress_is_not_written [Results];
                 [P12] progress_starts_anew_with_each_attempt [Results];
@@ -88,6 +91,7 @@ macro_rules! __conformance_table {
                 [P4] failed_job_waits_and_runs_again;
                 [P2] failure_of_the_last_attempt_is_final;
                 [P1] failures_are_remembered_with_their_causes;
+                [P1] latest_attempts_are_remembered;
                 [P1] everything_survives_a_retry;
                 [P14] job_of_a_stopping_worker_keeps_its_attempts;
                 [P8] job_of_an_unknown_task_keeps_its_attempts;
@@ -100,6 +104,7 @@ macro_rules! __conformance_table {
                 [P3 P15] one_lease_settled_twice_in_a_batch_counts_once;
                 [P3] answers_come_in_the_order_asked;
                 [P3] jobs_of_one_claim_end_each_in_its_own_way;
+                [P3] jobs_of_many_workers_are_settled_together;
                 [P3 P5] half_settled_claim_gives_back_only_the_other_half;
                 [P3] jobs_of_one_claim_are_settled_by_many_at_once;
                 [P3 P15] one_lease_settled_by_many_at_once_counts_once;
@@ -221,6 +226,7 @@ macro_rules! __conformance_table {
                 [] jobs_are_found_by_id_queue_task_and_tag [Inspect];
                 [] jobs_are_found_by_when_they_came [Inspect];
                 [] pages_go_from_newest_to_oldest_without_gap [Inspect];
+                [] page_after_an_unknown_job_goes_on_from_its_place [Inspect];
                 [] queues_are_counted_by_state [Inspect];
                 [] queue_tells_how_long_its_oldest_job_has_waited [Inspect];
                 [] queue_whose_jobs_have_ended_is_not_listed [Inspect];
@@ -235,6 +241,8 @@ macro_rules! __conformance_table {
                 [] retry_by_hand_takes_terminal_jobs_only [Inspect];
                 [P12] retried_job_is_pending_again [Results Inspect];
                 [P9] cancel_by_filter_calls_off_what_has_not_ended [Inspect];
+                [P9 P15] job_is_called_off_once [Inspect];
+                [P7] jobs_that_are_passed_over_do_not_hide_others [Inspect];
                 [] delete_removes_all_but_running_jobs [Results Inspect];
                 [] change_is_bounded_and_says_that_there_is_more [Inspect];
                 [] change_touches_only_what_matches [Inspect];
@@ -244,6 +252,15 @@ macro_rules! __conformance_table {
                 [P12 P16] expired_result_is_absent_once_it_is_pruned [Results Inspect];
             }
             transaction {
+                [P1] job_is_there_once_the_caller_commits [Transaction];
+                [P1] job_is_not_there_before_the_caller_commits [Inspect Transaction];
+                [P1] job_is_gone_when_the_caller_rolls_back [Transaction];
+                [P1] job_is_gone_when_the_transaction_is_dropped [Transaction];
+                [P1] all_pushes_of_one_transaction_are_committed_together [Transaction];
+                [P1 P15] batch_is_recognised_after_the_commit [Transaction];
+                [P1] batch_that_was_rolled_back_is_new_again [Transaction];
+                [P1 P7] taken_key_is_a_conflict_that_leaves_the_transaction_whole [Transaction];
+                [P7] key_taken_in_a_transaction_is_free_after_its_rollback [Transaction];
                 [P1] connection_of_another_driver_is_refused [Transaction];
             }
             store {
@@ -251,6 +268,8 @@ macro_rules! __conformance_table {
                 [] closed_store_refuses_every_call;
                 [] closed_store_refuses_to_tell_results [Results];
                 [] closed_store_refuses_to_be_inspected [Inspect];
+                [] closed_store_refuses_to_elect [Leader];
+                [] closed_store_refuses_to_listen [Wake];
                 [P15] closing_twice_is_fine;
                 [P1 P17] jobs_outlive_the_handle_that_pushed_them [Reopen];
                 [P3 P5] lease_outlives_the_handle_that_claimed_it [Reopen];

@@ -6,14 +6,14 @@ use crate::backend::Pushed;
 use crate::error::Result;
 use crate::testing::Harness;
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
-const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
 
 pub(super) async fn delayed_job_is_not_early(h: &Harness) -> Result<()> {
     h.push_one(h.job().delay(HOUR)).await?;
     assert_eq!(h.worker().claim(1).await?.len(), 0, "at once");
-    h.advance(HOUR - MINUTE);
+    h.advance(MINUTE * 59);
     assert_eq!(h.worker().claim(1).await?.len(), 0, "a minute early");
     Ok(())
 }
@@ -55,7 +55,7 @@ pub(super) async fn delay_counts_from_the_push(h: &Harness) -> Result<()> {
 pub(super) async fn longest_delay_is_kept(h: &Harness) -> Result<()> {
     let delay = h.backend.info().limits.max_delay.unwrap_or(CENTURY).min(CENTURY);
     h.push_one(h.job().delay(delay)).await?;
-    h.advance(delay - delay / 100);
+    h.advance(delay / 100 * 99);
     assert_eq!(h.worker().claim(1).await?.len(), 0, "one part in a hundred is left");
     h.advance(delay / 100);
     h.worker().claim_one().await?;

@@ -10,7 +10,7 @@ use crate::policy::state::Return;
 use crate::testing::harness::batch;
 use crate::testing::{Harness, together};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 const KEY: &str = "receipt-42";
 
 /// Checks that the key is taken by this job.
