@@ -77,15 +77,9 @@ const _: () = {
                 ..__taskwright::Options::NONE
             },
             parameters: &[
-                __taskwright::Parameter::of::<
-                    u64,
-                >("order", __taskwright::stringify!(u64)),
-                __taskwright::Parameter::of::<
-                    Uuid,
-                >("customer", __taskwright::stringify!(Uuid)),
-                __taskwright::Parameter::of::<
-                    Kind,
-                >("kind", __taskwright::stringify!(Kind)),
+                __taskwright::Parameter::of::<u64>("order", "u64"),
+                __taskwright::Parameter::of::<Uuid>("customer", "Uuid"),
+                __taskwright::Parameter::of::<Kind>("kind", "Kind"),
             ],
             state: &[],
             execution: __taskwright::Execution::Process,

@@ -30,11 +30,7 @@ const _: () = {
             ),
             aliases: &[],
             options: __taskwright::Options::NONE,
-            parameters: &[
-                __taskwright::Parameter::of::<
-                    PathBuf,
-                >("path", __taskwright::stringify!(PathBuf)),
-            ],
+            parameters: &[__taskwright::Parameter::of::<PathBuf>("path", "PathBuf")],
             state: &[__taskwright::StateNeed::of::<Pool>("pool")],
             execution: __taskwright::Execution::Blocking,
             docs: "",

@@ -51,17 +51,15 @@ const _: () = {
             parameters: &[
                 __taskwright::Parameter::of::<
                     <str as __taskwright::ToOwned>::Owned,
-                >("to", __taskwright::stringify!(& str)),
+                >("to", "&str"),
                 __taskwright::Parameter {
                     name: "ids",
-                    type_name: __taskwright::stringify!(& [u64]),
+                    type_name: "&[u64]",
                 },
-                __taskwright::Parameter::of::<
-                    u8,
-                >("retries", __taskwright::stringify!(& u8)),
+                __taskwright::Parameter::of::<u8>("retries", "&u8"),
                 __taskwright::Parameter::of::<
                     <Mail as __taskwright::ToOwned>::Owned,
-                >("mail", __taskwright::stringify!(& Mail)),
+                >("mail", "&Mail"),
             ],
             state: &[],
             execution: __taskwright::Execution::Async,

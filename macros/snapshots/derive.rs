@@ -13,11 +13,11 @@ const _: () = {
             parameters: &[
                 __taskwright::Parameter {
                     name: "name",
-                    type_name: __taskwright::stringify!(String),
+                    type_name: "String",
                 },
                 __taskwright::Parameter {
                     name: "often",
-                    type_name: __taskwright::stringify!(u32),
+                    type_name: "u32",
                 },
             ],
             state: &[],

@@ -26,11 +26,7 @@ const _: () = {
             name: __taskwright::concat!(__taskwright::env!("CARGO_PKG_NAME"), "::send"),
             aliases: &[],
             options: __taskwright::Options::NONE,
-            parameters: &[
-                __taskwright::Parameter::of::<
-                    String,
-                >("to", __taskwright::stringify!(String)),
-            ],
+            parameters: &[__taskwright::Parameter::of::<String>("to", "String")],
             state: &[],
             execution: __taskwright::Execution::Async,
             docs: "",

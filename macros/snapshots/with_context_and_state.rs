@@ -37,9 +37,7 @@ const _: () = {
             ),
             aliases: &[],
             options: __taskwright::Options::NONE,
-            parameters: &[
-                __taskwright::Parameter::of::<Url>("url", __taskwright::stringify!(Url)),
-            ],
+            parameters: &[__taskwright::Parameter::of::<Url>("url", "Url")],
             state: &[
                 __taskwright::StateNeed::of::<Database>("database"),
                 __taskwright::StateNeed::of::<Client>("client"),

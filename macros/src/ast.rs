@@ -61,6 +61,11 @@ impl<'a> Task<'a> {
         self.function.sig.asyncness.is_some()
     }
 
+    /// Whether calling the function, as its task does, brings a warning.
+    pub(crate) fn is_deprecated(&self) -> bool {
+        self.function.attrs.iter().any(|attr| attr.path().is_ident("deprecated"))
+    }
+
     /// What the function returns.
     pub(crate) fn output(&self) -> TokenStream {
         match &self.function.sig.output {
@@ -142,9 +147,9 @@ impl<'a> Parameter<'a> {
     }
 
     /// The type as it is written.
-    pub(crate) fn written(&self) -> TokenStream {
-        let ty = self.ty;
-        if self.is_lent() { quote!(&#ty) } else { quote!(#ty) }
+    pub(crate) fn written(&self) -> String {
+        let ty = type_text(self.ty);
+        if self.is_lent() { format!("&{ty}") } else { ty }
     }
 
     /// It lends what its type names: the parameter is `&T`.
@@ -198,6 +203,26 @@ impl Kind {
 /// The name under which serde writes a field: its own, unless `#[serde(rename = "..")]` says otherwise.
 pub(crate) fn payload_name(attrs: &[Attribute], ident: &Ident) -> String {
     attrs.iter().find_map(renamed).unwrap_or_else(|| ident.unraw().to_string())
+}
+
+/// A type as people write it; tokens alone are printed with spaces between all of them.
+pub(crate) fn type_text(ty: &Type) -> String {
+    let spaced = quote!(#ty).to_string();
+    let mut text = String::with_capacity(spaced.len());
+    let mut chars = spaced.chars().peekable();
+    while let Some(c) = chars.next() {
+        let (before, after) = (text.chars().next_back().unwrap_or(' '), chars.peek().copied().unwrap_or(' '));
+        let between_words = is_word(before) && (is_word(after) || after == '\'');
+        let around_operator = ",;+=".contains(before) || "+=".contains(after);
+        if c != ' ' || between_words || around_operator {
+            text.push(c);
+        }
+    }
+    text
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }
 
 fn renamed(attr: &Attribute) -> Option<String> {

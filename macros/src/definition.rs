@@ -22,7 +22,7 @@ pub(crate) fn of_function(task: &Task<'_>) -> TokenStream {
             return described(&name, &written);
         }
         let ty = owned(field, &hidden);
-        quote_spanned!(here(field.ty.span())=> __taskwright::Parameter::of::<#ty>(#name, __taskwright::stringify!(#written)))
+        quote_spanned!(here(field.ty.span())=> __taskwright::Parameter::of::<#ty>(#name, #written))
     });
     let state = task.states().map(|state| {
         let (name, ty) = (state.name(), state.ty);
@@ -41,7 +41,9 @@ pub(crate) fn of_function(task: &Task<'_>) -> TokenStream {
 
 /// The definition of a struct that is a task.
 pub(crate) fn of_struct(task: &Derived<'_>) -> TokenStream {
-    let parameters = task.fields().map(|(ident, field)| described(&ast::payload_name(&field.attrs, ident), &field.ty));
+    let parameters = task
+        .fields()
+        .map(|(ident, field)| described(&ast::payload_name(&field.attrs, ident), &ast::type_text(&field.ty)));
     Definition {
         item: &task.input.ident,
         attrs: &task.input.attrs,
@@ -54,8 +56,8 @@ pub(crate) fn of_struct(task: &Derived<'_>) -> TokenStream {
 }
 
 /// A parameter whose type is left to serde's judgement.
-fn described(name: &str, ty: impl ToTokens) -> TokenStream {
-    quote!(__taskwright::Parameter { name: #name, type_name: __taskwright::stringify!(#ty) })
+fn described(name: &str, type_name: &str) -> TokenStream {
+    quote!(__taskwright::Parameter { name: #name, type_name: #type_name })
 }
 
 /// What goes into a definition.

@@ -72,8 +72,10 @@ fn implementation(task: &Task<'_>) -> TokenStream {
     let fields: Vec<_> = task.fields().map(|field| (field.ident, field.ty)).collect();
     let unique_key = unique_key(task.options.unique.as_ref(), &fields);
     let run = run(task);
+    let allow = task.is_deprecated().then(|| quote!(#[allow(deprecated)]));
     quote! {
         #(#cfgs)*
+        #allow
         const _: () = {
             use #hidden as __taskwright;
 

@@ -13,7 +13,7 @@ pub use std::process::ExitCode;
 pub use std::result::Result;
 pub use std::string::String;
 pub use std::time::Duration;
-pub use std::{concat, env, file, format, line, stringify};
+pub use std::{concat, env, file, format, line};
 
 pub use inventory;
 pub use serde;

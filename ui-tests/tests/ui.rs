@@ -1,9 +1,17 @@
 //! What must compile, what must not, and what it says.
+//!
+//! `TRYBUILD=overwrite cargo test -p taskwright-ui-tests` writes what is said now beside the cases.
+
+use std::fs;
+use std::path::Path;
+
+const MACROS: [&str; 3] = ["task", "derive", "main"];
 
 #[test]
-fn programs_that_must_compile() {
+fn programs_are_accepted_or_refused_as_they_should_be() {
     let cases = trybuild::TestCases::new();
-    for macro_name in ["task", "derive", "main"] {
-        cases.pass(format!("{macro_name}/pass/*.rs"));
+    for name in MACROS {
+        cases.pass(format!("{name}/pass/*.rs"));
+        cases.compile_fail(format!("{name}/fail/*.rs"));
     }
 }

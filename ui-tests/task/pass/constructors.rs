@@ -44,6 +44,9 @@ fn main() {
         (),
     );
     assert_eq!(others.map["one"], 1);
+    let types: Vec<&str> = Others::DEFINITION.parameters.iter().map(|parameter| parameter.type_name).collect();
+    assert_eq!(types[4..7], ["(u8, String)", "[u8; 3]", "HashMap<String, u8>"]);
+    assert_eq!(types[9], "std::borrow::Cow<'static, str>");
     let literal = Numbers { small: 1, ..numbers };
     assert_eq!(literal.small, 1);
 }

@@ -35,7 +35,7 @@ mod inner {
 }
 
 /// A task that is a struct.
-#[derive(Serialize, Deserialize, Task)]
+#[derive(Debug, Serialize, Deserialize, Task)]
 #[task(unique = "{name}")]
 pub struct Derived {
     /// Whose.

@@ -14,7 +14,7 @@ mod app {
 }
 
 #[task]
-async fn send(
+async fn deliver(
     #[state] borrowed: &Mailer,
     to: String,
     #[state] cloned: Mailer,
@@ -37,9 +37,9 @@ fn plain(to: String, #[state] mailer: &Mailer, #[state] shared: Arc<Mailer>, ctx
 }
 
 fn main() {
-    assert_eq!(Send::new("ada").to, "ada");
-    let needs: Vec<&str> = Send::DEFINITION.state.iter().map(|need| need.parameter).collect();
+    assert_eq!(Deliver::new("ada").to, "ada");
+    let needs: Vec<&str> = Deliver::DEFINITION.state.iter().map(|need| need.parameter).collect();
     assert_eq!(needs, ["borrowed", "cloned", "shared", "shared_and_borrowed", "behind_a_trait", "function"]);
     assert_eq!(Plain::DEFINITION.state.len(), 2);
-    assert_eq!(Send::DEFINITION.parameters.len(), 1);
+    assert_eq!(Deliver::DEFINITION.parameters.len(), 1);
 }

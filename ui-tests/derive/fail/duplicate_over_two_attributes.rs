@@ -1,0 +1,18 @@
+use taskwright::prelude::*;
+
+#[derive(Serialize, Deserialize, Task)]
+#[task(queue = "mail")]
+#[task(queue = "slow")]
+struct Mail {
+    to: String,
+}
+
+impl Run for Mail {
+    type Output = ();
+
+    async fn run(&self, _ctx: &Context) -> TaskResult {
+        Ok(())
+    }
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+use taskwright::prelude::*;
+
+#[derive(Serialize, Deserialize, Task)]
+struct Mail(String);
+
+impl Run for Mail {
+    type Output = ();
+
+    async fn run(&self, _ctx: &Context) -> TaskResult {
+        Ok(())
+    }
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+use taskwright::prelude::*;
+
+#[derive(Task)]
+struct Mail {
+    to: String,
+}
+
+impl Run for Mail {
+    type Output = ();
+
+    async fn run(&self, _ctx: &Context) -> TaskResult {
+        Ok(())
+    }
+}
+
+fn main() {}

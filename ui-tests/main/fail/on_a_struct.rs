@@ -1,0 +1,6 @@
+use taskwright::prelude::*;
+
+#[taskwright::main]
+struct Program;
+
+fn main() {}

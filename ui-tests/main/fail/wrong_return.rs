@@ -1,0 +1,6 @@
+use taskwright::prelude::*;
+
+#[taskwright::main]
+async fn app(app: App) -> App {
+    app
+}

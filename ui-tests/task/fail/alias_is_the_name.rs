@@ -1,0 +1,6 @@
+use taskwright::prelude::*;
+
+#[task(name = "mail.send", aliases = ["mail.send", "old", "old"])]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,12 @@
+use taskwright::prelude::*;
+
+#[task(limit(max = 5))]
+async fn one() {}
+
+#[task(limit = 5)]
+async fn two() {}
+
+#[task(limit(5, key = "all", max = 5))]
+async fn three() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use taskwright::prelude::*;
+
+#[task(name = "mail receipt", aliases = [""], queue = "{curly}")]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,12 @@
+use taskwright::prelude::*;
+
+#[task(rate(100, per = "1m"))]
+async fn one() {}
+
+#[task(rate(100, every = "1m", key = "all"))]
+async fn two() {}
+
+#[task(rate = "100/s")]
+async fn three() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use taskwright::prelude::*;
+
+#[task(tags = ["billing", ""])]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use taskwright::prelude::*;
+
+#[task]
+async fn update(ctx: &mut Context) {
+    let _ = ctx;
+}
+
+fn main() {}

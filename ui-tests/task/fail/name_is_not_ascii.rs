@@ -1,0 +1,6 @@
+use taskwright::prelude::*;
+
+#[task]
+async fn grüße() {}
+
+fn main() {}

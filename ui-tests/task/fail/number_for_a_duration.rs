@@ -1,0 +1,6 @@
+use taskwright::prelude::*;
+
+#[task(timeout = 30)]
+async fn send() {}
+
+fn main() {}

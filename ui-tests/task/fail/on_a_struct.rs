@@ -1,0 +1,8 @@
+use taskwright::prelude::*;
+
+#[task]
+struct Send {
+    to: String,
+}
+
+fn main() {}

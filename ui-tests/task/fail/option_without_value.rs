@@ -1,0 +1,6 @@
+use taskwright::prelude::*;
+
+#[task(queue)]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use taskwright::prelude::*;
+
+#[task]
+async fn send(to @ _: String) {
+    let _ = to;
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use taskwright::prelude::*;
+
+#[task(crate = taskwright)]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use taskwright::prelude::*;
+
+#[task]
+async fn first(names: &str) -> TaskResult<&str> {
+    Ok(names)
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use taskwright::prelude::*;
+
+#[task]
+async fn count() -> impl Serialize {
+    1
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use taskwright::prelude::*;
+
+struct Mailer;
+
+#[task]
+async fn deliver(#[state] mailer: Mailer) {
+    let _ = mailer;
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use taskwright::prelude::*;
+
+struct SendReceipt;
+
+#[task]
+async fn send_receipt() {}
+
+fn main() {}

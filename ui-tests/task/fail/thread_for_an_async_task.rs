@@ -1,0 +1,6 @@
+use taskwright::prelude::*;
+
+#[task(isolate = "thread")]
+async fn send() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use taskwright::prelude::*;
+
+#[task]
+async fn send(#[state] #[ctx] mailer: &String) {
+    let _ = mailer;
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use taskwright::prelude::*;
+
+#[task]
+async fn send(to: String)
+where
+    String: Clone, {
+    let _ = to;
+}
+
+fn main() {}
