@@ -41,10 +41,15 @@ fn payload(task: &Task<'_>) -> TokenStream {
     let serde = task.runtime.serde();
     let Function { attrs, vis, sig, .. } = task.function;
     let cfgs = cfgs(attrs);
-    let docs = docs_or(attrs, || format!(" The task that runs [`{}()`].", sig.ident));
+    let function = here(sig.ident.span());
+    let docs = docs_or(attrs, function, || format!(" The task that runs [`{}()`].", sig.ident));
+    // Errors about the struct point at its keyword and name.
+    let keyword = quote_spanned!(function=> struct);
     let name = &task.payload;
     let fields = task.fields().map(|field| {
-        let docs = docs_or(field.attrs, || format!(" The parameter `{}` of [`{}()`].", field.name(), sig.ident));
+        // Serde's errors about a field point at its first token.
+        let place = here(field.ty.span());
+        let docs = docs_or(field.attrs, place, || format!(" The parameter `{}` of [`{}()`].", field.name(), sig.ident));
         let attrs = field.field_attrs();
         let ident = field.ident;
         let ty = owned(field, &hidden);
@@ -55,7 +60,7 @@ fn payload(task: &Task<'_>) -> TokenStream {
         #(#cfgs)*
         #[derive(#hidden::serde::Serialize, #hidden::serde::Deserialize)]
         #[serde(crate = #serde)]
-        #vis struct #name {
+        #vis #keyword #name {
             #(#fields,)*
         }
     }
@@ -122,20 +127,29 @@ fn new(task: &Task<'_>) -> TokenStream {
 fn run(task: &Task<'_>) -> TokenStream {
     // Hygienic, so that a function of that name is not shadowed.
     let ctx = Ident::new("ctx", Span::mixed_site());
-    let function = &task.function.sig.ident;
-    let lent = if task.is_async() { quote!(&#ctx) } else { quote!(#ctx) };
-    let arguments = task.parameters.iter().map(|parameter| passed(parameter, &lent));
-    let call = quote!(#function(#(#arguments),*));
+    let place = here(task.function.sig.ident.span());
+    let returned = here(task.output_span());
+    let output = quote_spanned!(returned=> Self::Output);
     let body = if task.is_async() {
-        finish(task, &quote!(#call.await))
+        let called = call(task, &quote!(&#ctx));
+        finish(task, &quote_spanned!(returned=> #called.await))
     } else {
-        let finished = finish(task, &call);
-        quote!(__taskwright::blocking(#ctx, move |#ctx| #finished).await)
+        let finished = finish(task, &call(task, &quote!(#ctx)));
+        quote_spanned!(place=> __taskwright::blocking(#ctx, move |#ctx| #finished).await)
     };
-    let signature = quote_spanned! {here(function.span())=>
-        async fn run(self, #ctx: __taskwright::Context) -> __taskwright::Result<Self::Output, __taskwright::TaskError>
-    };
-    quote!(#signature { #body })
+    quote_spanned! {place=>
+        async fn run(self, #ctx: __taskwright::Context) -> __taskwright::Result<#output, __taskwright::TaskError> {
+            #body
+        }
+    }
+}
+
+/// The call of the function. What is wrong with what it returns is reported at the return type.
+fn call(task: &Task<'_>, ctx: &TokenStream) -> TokenStream {
+    let mut function = task.function.sig.ident.clone();
+    function.set_span(function.span().located_at(task.output_span()));
+    let arguments = task.parameters.iter().map(|parameter| passed(parameter, ctx));
+    quote_spanned!(here(task.output_span())=> #function(#(#arguments),*))
 }
 
 /// What the function is given for a parameter.
@@ -244,11 +258,11 @@ pub(crate) fn here(span: Span) -> Span {
 }
 
 /// The doc comments, or a sentence for those who deny missing ones.
-fn docs_or(attrs: &[Attribute], otherwise: impl FnOnce() -> String) -> TokenStream {
+fn docs_or(attrs: &[Attribute], place: Span, otherwise: impl FnOnce() -> String) -> TokenStream {
     let docs: Vec<_> = attrs.iter().filter(|attr| attr.path().is_ident("doc")).collect();
     if docs.is_empty() {
         let otherwise = otherwise();
-        return quote!(#[doc = #otherwise]);
+        return quote_spanned!(place=> #[doc = #otherwise]);
     }
     quote!(#(#docs)*)
 }

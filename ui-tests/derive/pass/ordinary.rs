@@ -24,5 +24,5 @@ fn main() {
     assert_eq!(Greet::DEFINITION.docs, "Greets somebody.");
     assert_eq!(Greet::DEFINITION.options.queue, Some("mail"));
     assert_eq!(Greet::DEFINITION.parameters[1].name, "often");
-    assert_eq!(Greet { name: "ada".into(), times: 1 }.unique_key().as_deref(), Some("greet-ada"));
+    assert_eq!(Task::unique_key(&Greet { name: "ada".into(), times: 1 }).as_deref(), Some("greet-ada"));
 }

@@ -49,7 +49,7 @@ fn main() {
     };
     let task: Report = payload.decode().unwrap();
     assert_eq!((task.copies, task.wait.as_secs(), task.to.as_str()), (0, 5, "ada"));
-    assert_eq!(task.unique_key().as_deref(), Some("daily-ada"));
+    assert_eq!(Task::unique_key(&task).as_deref(), Some("daily-ada"));
     let names: Vec<&str> = Report::DEFINITION.parameters.iter().map(|parameter| parameter.name).collect();
     assert_eq!(names, ["type", "copies", "wait", "recipient", "opaque", "ignored"]);
     assert!(Loop::DEFINITION.name.ends_with("::loop"));

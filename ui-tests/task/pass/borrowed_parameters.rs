@@ -26,7 +26,7 @@ fn main() {
     let _owned: &String = &task.to;
     assert_eq!(task.ids, [1, 2]);
     assert_eq!(task.mail.subject, "hello");
-    assert_eq!(task.unique_key().as_deref(), Some("ada"));
+    assert_eq!(Task::unique_key(&task).as_deref(), Some("ada"));
     let types: Vec<&str> = Notify::DEFINITION.parameters.iter().map(|parameter| parameter.type_name).collect();
     assert_eq!(types, ["&str", "&[u64]", "&Path", "&u8", "&Mail", "Vec<Mail>"]);
     assert_eq!(Shrink::new("/tmp/a").path, Path::new("/tmp/a"));

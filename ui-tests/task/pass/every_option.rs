@@ -60,10 +60,10 @@ fn main() {
     assert_eq!(options.limit.as_ref().map(|limit| (limit.key, limit.max)), Some(("customer-{customer}", 5)));
     assert_eq!(options.rate.as_ref().map(|rate| (rate.key, rate.count, rate.per.as_secs())), Some(("all", 100, 60)));
     assert_eq!(options.tags, ["billing", "mail"]);
-    assert_eq!(ReceiptTask::new(7, "ada").unique_key().as_deref(), Some("receipt-7"));
+    assert_eq!(Task::unique_key(&ReceiptTask::new(7, "ada")).as_deref(), Some("receipt-7"));
 
     assert_eq!(Forget::DEFINITION.options.keep_result, Some(Duration::ZERO));
     assert_eq!(Forget::DEFINITION.options.backoff, Some(Backoff::fixed(Duration::ZERO)));
     assert_eq!(Forget::DEFINITION.execution, Execution::Blocking);
-    assert_eq!(Forget::new().unique_key(), None);
+    assert_eq!(Task::unique_key(&Forget::new()), None);
 }
