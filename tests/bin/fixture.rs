@@ -21,7 +21,22 @@ async fn fail(to: String) -> TaskResult {
 #[task(name = "fixture.greet", unique = "greet-{name}")]
 async fn greet(name: String, #[serde(default)] loudly: bool, #[state] greeting: &Greeting) -> TaskResult<String> {
     let text = format!("{}, {name}", greeting.0);
+    // From a thread of the worker, while the program has its own hand on standard output.
+    println!("greeting {name}");
     Ok(if loudly { text.to_uppercase() } else { text })
+}
+
+/// Goes on until it is told to stop.
+#[task(name = "fixture.wait")]
+async fn wait(ctx: &Context) -> TaskResult {
+    ctx.cancellation().cancelled().await;
+    Err("told to stop".into())
+}
+
+/// Panics.
+#[task(name = "fixture.panic", max_attempts = 1)]
+async fn panics() -> TaskResult {
+    panic!("this task always panics")
 }
 
 /// What `fixture.greet` begins with.

@@ -9,7 +9,7 @@ fn tasks_are_listed_with_their_shape() {
     assert_has(add, &["left: i64, right: i64", "keep_result = \"1h\"", "tags = [\"sums\"]", "fixture.rs:"]);
     let answer = setup().run(&["tasks", "--json"]).json();
     let names: Vec<_> = answer["tasks"].as_array().unwrap().iter().map(|task| task["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["fixture.add", "fixture.fail", "fixture.greet"]);
+    assert_eq!(names, ["fixture.add", "fixture.fail", "fixture.greet", "fixture.panic", "fixture.wait"]);
     let fail = &answer["tasks"][1];
     assert_eq!((fail["queue"].as_str(), fail["max_attempts"].as_u64()), (Some("mail"), Some(1)));
     assert_eq!(fail["parameters"][0]["name"], "to");
@@ -77,7 +77,7 @@ fn migrate_says_what_the_backend_is_at() {
 fn doctor_finds_nothing_worse_than_a_store_that_forgets() {
     let setup = setup();
     let text = setup.run(&["doctor"]).ok();
-    assert_has(&text, &["ok    tasks", "3 tasks, all wired", "warn  durability", "ok    dead letters"]);
+    assert_has(&text, &["ok    tasks", "5 tasks, all wired", "warn  durability", "ok    dead letters"]);
     let answer = setup.run(&["doctor", "--json"]).json();
     assert_eq!(answer["status"], "warn");
     let checks = answer["checks"].as_array().unwrap();

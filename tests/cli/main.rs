@@ -6,6 +6,7 @@ mod commands;
 mod dispatch;
 mod help;
 mod jobs;
+mod process;
 mod settings;
 
 // The fixture program, whose tasks and wiring are used in this process too.

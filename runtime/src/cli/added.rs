@@ -25,8 +25,8 @@ impl AddedCommand {
         E: Into<BoxError>,
     {
         let handler = |client, matches| -> LocalBoxFuture<'static, Result<(), BoxError>> {
-            let handled = handler(client, matches);
-            Box::pin(async { handled.await.map_err(Into::into) })
+            let work = handler(client, matches);
+            Box::pin(async { work.await.map_err(Into::into) })
         };
         Self { command, handler: Box::new(handler) }
     }

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use super::trouble::Exit;
 use crate::job::{JobId, Name, State};
 use crate::private::Program;
+use crate::settings::{SETTINGS, Setting};
 use crate::time::{Timestamp, parse_duration};
 
 /// The command line as a parser knows it.
@@ -51,13 +52,13 @@ pub(crate) struct GlobalArguments {
     /// Any other setting; `config --help` lists them
     #[arg(long, global = true, value_name = "NAME=VALUE")]
     set: Vec<String>,
-    /// How logs look: `human` or `json`
+    /// How logs look: `human`, `json` or `none`
     #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<String>,
     /// Which logs are written: `error`, `warn`, `info`, `debug`, `trace`, or directives
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// Show the values of jobs' arguments and results, which may be private
+    /// Show and log the values of jobs' arguments, which may be private
     #[arg(long, global = true)]
     show_arguments: bool,
     /// Answer in JSON
@@ -262,7 +263,7 @@ pub(crate) struct MigrateArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MigrateAction {
-    /// Say what the backend is at
+    /// Say what the backend is at; connecting has brought it up to date
     Status,
 }
 
@@ -274,19 +275,15 @@ fn moment(text: &str) -> Result<Timestamp, crate::Error> {
 }
 
 fn settings_help() -> String {
-    use crate::settings::SETTINGS;
-    let mut help = String::from("All settings, with the variable that gives each:\n");
-    for setting in SETTINGS {
-        let (variable, default) = (setting.variable(), setting.default_text());
+    let entry = |setting: &Setting| {
+        let default = setting.default_text();
         let default = if default.is_empty() { "nothing" } else { &default };
-        help.push_str(&format!(
-            "\n  {key} ({variable})\n      {about}\n      Takes {takes}. Default: {default}\n",
-            key = setting.key,
-            about = setting.about,
-            takes = setting.takes,
-        ));
-    }
-    help
+        let Setting { key, about, takes, .. } = setting;
+        let variable = setting.variable();
+        format!("  {key} ({variable})\n      {about}\n      Takes {takes}. Default: {default}\n")
+    };
+    let entries: Vec<_> = SETTINGS.iter().map(entry).collect();
+    format!("All settings, with the variable that gives each:\n\n{}", entries.join("\n"))
 }
 
 /// The command line of `program`, with the commands that it adds.
@@ -453,7 +450,7 @@ mod tests {
     #[test]
     fn every_setting_is_in_the_help_of_config() {
         let error = parse(&["config", "--help"]).unwrap_err().to_string();
-        for setting in crate::settings::SETTINGS {
+        for setting in SETTINGS {
             assert!(error.contains(&setting.variable()), "{}", setting.key);
         }
     }

@@ -48,7 +48,7 @@ impl Check {
 }
 
 /// A due job that waits for longer than this wants a look.
-const LONG_WAIT: Duration = Duration::from_secs(300);
+const LONG_WAIT: Duration = Duration::from_mins(5);
 /// How many jobs are looked at to find dead letters and unknown tasks.
 const SAMPLE: usize = 1_000;
 

@@ -5,29 +5,34 @@
 use std::io::{self, IsTerminal};
 use std::panic::PanicHookInfo;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing::Level;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::settings::{LogFormat, Settings};
 
-/// Starts writing logs, unless the application has set up its own.
+/// Starts writing logs, unless they are switched off or somebody has set up others.
 pub(crate) fn install(settings: &Settings, quiet: bool) -> Result<()> {
     let given = settings.origin("log.level") != Settings::DEFAULT_ORIGIN;
     let level = if quiet && !given { "warn" } else { &settings.log_level };
-    let filter = EnvFilter::try_new(level).map_err(|error| {
-        Error::new(crate::ErrorKind::Invalid, format!("`{level}` is not a log level")).because(error)
-    })?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_span_events(FmtSpan::NONE);
-    // An error means that a subscriber is there already; the application knows better where its logs go.
-    let _: std::result::Result<(), _> = match settings.log_format {
-        LogFormat::Human => logs.try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).try_init(),
+    let events = EnvFilter::try_new(level)
+        .map_err(|error| Error::new(ErrorKind::Invalid, format!("`{level}` is not a log level")).because(error))?;
+    // A span says which job an event belongs to, also where only warnings are written.
+    let spans = filter_fn(|metadata| {
+        metadata.is_span() && *metadata.level() <= Level::INFO && metadata.target().starts_with("taskwright")
+    });
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.log_format {
+        LogFormat::None => return Ok(()),
+        LogFormat::Human => Box::new(lines),
+        LogFormat::Json => Box::new(lines.json().flatten_event(true).with_span_list(false)),
     };
+    // An error means that a subscriber is there already, set up by whoever runs this inside another program.
+    let _: std::result::Result<(), _> =
+        tracing_subscriber::registry().with(lines.with_filter(events.or(spans))).try_init();
     Ok(())
 }
 

@@ -23,6 +23,7 @@ use crate::settings::{Settings, Sources};
 
 mod added;
 mod args;
+mod arguments;
 mod config;
 mod desk;
 mod dispatch;
@@ -208,13 +209,11 @@ fn added_commands(sources: &Sources, output: &mut Output<'_>, wiring: Wiring<'_>
         runtime.shutdown_background();
         wired
     });
-    match wired {
-        Ok(Ok(Ok(mut app))) => app.take_commands().iter().map(AddedCommand::clap).collect(),
-        _ => {
-            output.note("note: commands that the program adds are missing here, since its own wiring failed");
-            Vec::new()
-        }
-    }
+    let Ok(Ok(Ok(mut app))) = wired else {
+        output.note("note: commands that the program adds are missing here, since its own wiring failed");
+        return Vec::new();
+    };
+    app.take_commands().iter().map(AddedCommand::clap).collect()
 }
 
 /// How long help waits for the application's wiring.
@@ -223,6 +222,9 @@ const HELP_PATIENCE: Duration = Duration::from_secs(2);
 /// Prints help, a version, or what is wrong with the command line.
 fn tell(parsed: Result<clap::ArgMatches, clap::Error>, output: &mut Output<'_>) -> Result<Exit, Trouble> {
     let Err(told) = parsed else { return Ok(Exit::Ok) };
+    if output.json && told.use_stderr() {
+        return Err(Trouble::usage(told.to_string().trim_end().trim_start_matches("error: ")));
+    }
     let text = told.render();
     let text = if output.terminal { text.ansi().to_string() } else { text.to_string() };
     if told.use_stderr() {

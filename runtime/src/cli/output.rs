@@ -26,12 +26,8 @@ impl Output<'_> {
 
     /// Writes an answer as JSON: on one line, or with `terminal` for eyes.
     pub(crate) fn json<T: Serialize + ?Sized>(&mut self, answer: &T) -> Result<(), Trouble> {
-        if self.terminal {
-            serde_json::to_writer_pretty(&mut *self.stdout, answer)?;
-        } else {
-            serde_json::to_writer(&mut *self.stdout, answer)?;
-        }
-        self.line("")
+        let text = if self.terminal { serde_json::to_string_pretty(answer) } else { serde_json::to_string(answer) };
+        self.line(text?)
     }
 
     /// Writes a line of an answer.

@@ -2,6 +2,7 @@
 
 use tokio::net::TcpListener;
 
+use super::arguments::LogArguments;
 use super::desk::Desk;
 use super::health;
 use super::queues::known_queues;
@@ -16,7 +17,10 @@ pub(crate) async fn run(desk: &mut Desk<'_>, drain: bool) -> Result<Exit, Troubl
         None => None,
     };
     let client = desk.client().await?;
-    let app = std::mem::take(&mut desk.app);
+    let mut app = std::mem::take(&mut desk.app);
+    if desk.settings.show_arguments {
+        app = app.layer(&LogArguments);
+    }
     let worker = app.options(|options| options.drain |= drain).worker(client)?;
     warn_of_unknown_queues(desk).await;
     let shutdown = Shutdown::new();

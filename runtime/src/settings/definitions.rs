@@ -248,7 +248,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "log.format",
         flag: Some("--log-format"),
-        takes: "`human` or `json`",
+        takes: "`human`, `json`, or `none` for an application that sets up its own",
         about: "How logs look.",
         default: None,
         secret: false,
@@ -275,7 +275,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "show_arguments",
         flag: Some("--show-arguments"),
         takes: "`true` or `false`",
-        about: "Whether commands may show the values of jobs' arguments and results.",
+        about: "Whether commands may show, and workers log, the values of jobs' arguments.",
         default: None,
         secret: false,
         write: |settings, text| {
@@ -286,7 +286,7 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 fn url(text: &str) -> Result<String> {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);

@@ -141,25 +141,19 @@ impl Settings {
     /// Every setting as a table in Markdown: its key, its variable, what it takes, its default, what it does.
     #[must_use]
     pub fn markdown() -> String {
-        let mut table =
-            String::from("| setting | variable | flag | takes | default | what it does |\n|---|---|---|---|---|---|\n");
-        for setting in SETTINGS {
-            let flag = setting.flag.map_or_else(String::new, |flag| format!("`{flag}`"));
-            let default = match (setting.default, setting.default_text()) {
-                (None, default) if !default.is_empty() => format!("`{default}`"),
-                (_, default) => default,
+        let row = |setting: &Setting| {
+            let quoted = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+            let default = match setting.default {
+                Some(words) => words.to_owned(),
+                None => quoted(&setting.default_text()),
             };
-            let row = [
-                format!("`{}`", setting.key),
-                format!("`{}`", setting.variable()),
-                flag,
-                setting.takes.to_owned(),
-                default,
-                setting.about.to_owned(),
-            ];
-            table.push_str(&format!("| {} |\n", row.join(" | ")));
-        }
-        table
+            let Setting { key, takes, about, .. } = setting;
+            let (variable, flag) = (setting.variable(), quoted(setting.flag.unwrap_or_default()));
+            format!("| `{key}` | `{variable}` | {flag} | {takes} | {default} | {about} |\n")
+        };
+        let rows: Vec<String> = SETTINGS.iter().map(row).collect();
+        let head = "| setting | variable | flag | takes | default | what it does |\n|---|---|---|---|---|---|\n";
+        format!("{head}{}", rows.concat())
     }
 }
 
@@ -180,6 +174,8 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+    /// None: the application sets up its own.
+    None,
 }
 
 impl fmt::Display for LogFormat {
@@ -187,6 +183,7 @@ impl fmt::Display for LogFormat {
         f.pad(match self {
             Self::Human => "human",
             Self::Json => "json",
+            Self::None => "none",
         })
     }
 }
@@ -198,7 +195,8 @@ impl FromStr for LogFormat {
         match text {
             "human" => Ok(Self::Human),
             "json" => Ok(Self::Json),
-            _ => Err(Error::invalid(format!("`{text}` is not a log format; write `human` or `json`"))),
+            "none" => Ok(Self::None),
+            _ => Err(Error::invalid(format!("`{text}` is not a log format; write `human`, `json` or `none`"))),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `jobs show`: one job with its history and its chain of errors.
 
+use std::time::Duration;
+
 use super::super::desk::{Desk, inspect};
 use super::super::table::clean;
 use super::super::trouble::{Exit, Trouble};
@@ -79,16 +81,15 @@ fn text(job: &Job, arguments: bool) -> String {
 }
 
 fn attempt_lines(attempt: &Attempt) -> Vec<String> {
-    let mut lines = vec![format!("attempt {}: {} at {}", attempt.number, attempt.ending, attempt.ended)];
-    if let Some(started) = attempt.started {
-        let took = format_duration(std::time::Duration::from_millis(
-            u64::try_from(attempt.ended.since(started).as_millis()).unwrap_or(u64::MAX),
-        ));
-        lines[0].push_str(&format!(" after {took}"));
-    }
-    if let Some(worker) = attempt.worker {
-        lines[0].push_str(&format!(" by worker {worker}"));
-    }
+    let Attempt { number, ending, ended, .. } = attempt;
+    let took = attempt.started.map(|started| {
+        // Microseconds are more than anybody reads.
+        let millis = u64::try_from(ended.since(started).as_millis()).unwrap_or(u64::MAX);
+        format!(" after {}", format_duration(Duration::from_millis(millis)))
+    });
+    let worker = attempt.worker.map(|worker| format!(" by worker {worker}"));
+    let (took, worker) = (took.unwrap_or_default(), worker.unwrap_or_default());
+    let mut lines = vec![format!("attempt {number}: {ending} at {ended}{took}{worker}")];
     if let Some(failure) = &attempt.failure {
         lines.push(format!("  {}", clean(&failure.message)));
         lines.extend(failure.causes.iter().map(|cause| format!("    because: {}", clean(cause))));
