@@ -4,4 +4,5 @@ mod changelog;
 mod imports;
 mod leftovers;
 mod links;
+mod promises;
 mod tree;

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test` and `cargo xtask ci`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask ci` and `cargo xtask bench`.
 
 mod cargo;
 mod gates;
@@ -26,6 +26,12 @@ enum Task {
     Test,
     /// Checks formatting, lints, documentation and every feature alone, then runs every test.
     Ci,
+    /// Measures this build: throughput, latency, idle cost, rescue.
+    Bench {
+        /// Options of the benchmark; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -36,6 +42,13 @@ fn main() -> anyhow::Result<ExitCode> {
             gates::run_all(&mut report)?;
             tests::run_all(&mut report)?;
         }
+        Task::Bench { options } => return bench(&options),
     }
     Ok(report.close())
+}
+
+fn bench(options: &[String]) -> anyhow::Result<ExitCode> {
+    let mut command = cargo::cargo(&["run", "--release", "--package", "taskwright-benches", "--"]);
+    command.args(options);
+    Ok(if cargo::run(command)?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

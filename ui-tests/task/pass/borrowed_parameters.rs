@@ -22,12 +22,12 @@ fn shrink(path: &Path) -> std::io::Result<u64> {
 }
 
 fn main() {
-    let task = Notify::new("ada", [1, 2], "/tmp/a", 3, Mail { subject: "hello".into() }, Vec::new());
+    let task = Notify::new("ada", [1, 2], "pictures/a", 3, Mail { subject: "hello".into() }, Vec::new());
     let _owned: &String = &task.to;
     assert_eq!(task.ids, [1, 2]);
     assert_eq!(task.mail.subject, "hello");
     assert_eq!(Task::unique_key(&task).as_deref(), Some("ada"));
     let types: Vec<&str> = Notify::DEFINITION.parameters.iter().map(|parameter| parameter.type_name).collect();
     assert_eq!(types, ["&str", "&[u64]", "&Path", "&u8", "&Mail", "Vec<Mail>"]);
-    assert_eq!(Shrink::new("/tmp/a").path, Path::new("/tmp/a"));
+    assert_eq!(Shrink::new("pictures/a").path, Path::new("pictures/a"));
 }

@@ -1,0 +1,98 @@
+//! How long after the death of its worker a job runs elsewhere.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use taskwright::context::States;
+use taskwright::registry::Registry;
+use taskwright::worker::WorkerOptions;
+use taskwright::{Client, Shutdown};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::sync::mpsc;
+
+use crate::Scale;
+use crate::report::{Measure, Report};
+use crate::sites::{Kind, Site, worker};
+use crate::tasks::{Fate, Hold, Started};
+
+/// What a child prints when it is where the parent wants it.
+pub(crate) const HOLDING: &str = "ready";
+
+/// The lease of both workers.
+const LEASE: Duration = Duration::from_secs(3);
+
+pub(crate) async fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
+    if !scale.stores.contains(&Kind::SqliteFull) {
+        return Ok(());
+    }
+    let mut taken = Vec::with_capacity(scale.kills);
+    for _ in 0..scale.kills.max(1) {
+        taken.push(kill_and_wait().await?);
+    }
+    taken.sort_unstable();
+    report.duration(Kind::SqliteFull.name(), Measure::RescueMedian, taken[taken.len() / 2]);
+    report.duration(Kind::SqliteFull.name(), Measure::RescueSlowest, taken[taken.len() - 1]);
+    Ok(())
+}
+
+/// Lets a child claim a job, kills it, and waits until the job starts in this process.
+async fn kill_and_wait() -> Result<Duration> {
+    let site = Site::new(Kind::SqliteFull)?;
+    let client = site.client().await?;
+    client.dispatch(Hold::new()).await?;
+    let child = Child::start("holder", &site.url).await?;
+
+    let (sender, mut started) = mpsc::unbounded_channel();
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(holder(&client, Fate::Rescue(Started(sender)))?.run(shutdown.clone()));
+    // Time for the rescuer's first heartbeats, so that only the death is measured.
+    tokio::time::sleep(LEASE).await;
+
+    let killed = Instant::now();
+    child.kill().await?;
+    let rescued = started.recv().await.context("the rescuer has stopped")?.duration_since(killed);
+    shutdown.stop();
+    running.await??;
+    client.close().await?;
+    Ok(rescued)
+}
+
+/// The child's part: claims the job and never ends it.
+pub(crate) async fn hold(url: &str) -> Result<()> {
+    let client = Client::connect(url).await?;
+    holder(&client, Fate::Hold)?.run(Shutdown::new()).await?;
+    Ok(())
+}
+
+fn holder(client: &Client, fate: Fate) -> Result<taskwright::Worker> {
+    let mut states = States::default();
+    states.insert(fate);
+    let options = WorkerOptions { lease: LEASE, ..WorkerOptions::default() };
+    worker(client, Registry::new().with::<Hold>()?, states, options)
+}
+
+/// This program in another process; it ends with this one.
+pub(crate) struct Child(tokio::process::Child);
+
+impl Child {
+    /// Starts a role, and waits until it says that it is ready.
+    pub(crate) async fn start(role: &str, url: &str) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let mut child = command.args([role, url]).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let output = child.stdout.take().context("the child has no output")?;
+        let line = BufReader::new(output).lines().next_line().await?;
+        ensure!(line.as_deref() == Some(HOLDING), "the {role} said {line:?}");
+        Ok(Self(child))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id().unwrap_or_default()
+    }
+
+    /// `kill -9`, without a chance to say goodbye.
+    pub(crate) async fn kill(mut self) -> Result<()> {
+        Ok(self.0.kill().await?)
+    }
+}
