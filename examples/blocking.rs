@@ -37,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
     let app = App::new().url("memory:").options(|worker| worker.blocking_threads = 2);
     let client = app.client().await?;
     let shutdown = Shutdown::new();
-    let worker = tokio::spawn(app.run_worker(client, shutdown.clone()));
+    let worker = tokio::spawn(app.worker(client)?.run(shutdown.clone()));
 
     println!("{} primes below 10000", CountPrimes::new(10_000).dispatch().await?.await?);
 

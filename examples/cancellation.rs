@@ -42,7 +42,7 @@ async fn main() -> anyhow::Result<()> {
     println!("{}", told(handle).await?);
 
     let shutdown = Shutdown::new();
-    let worker = tokio::spawn(app.run_worker(client, shutdown.clone()));
+    let worker = tokio::spawn(app.worker(client)?.run(shutdown.clone()));
 
     let handle = Print::new(4).dispatch().await?;
     let progress = loop {

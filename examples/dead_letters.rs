@@ -33,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
     let app = App::new().url("memory:");
     let client = app.client().await?;
     let shutdown = Shutdown::new();
-    let worker = tokio::spawn(app.run_worker(client.clone(), shutdown.clone()));
+    let worker = tokio::spawn(app.worker(client.clone())?.run(shutdown.clone()));
 
     let handle = SendReceipt::new(42).dispatch().await?;
     if handle.wait().await.is_err() {

@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
     let app = App::new().url("memory:");
     let client = app.client().await?;
     let shutdown = Shutdown::new();
-    let worker = tokio::spawn(app.run_worker(client, shutdown.clone()));
+    let worker = tokio::spawn(app.worker(client)?.run(shutdown.clone()));
 
     let handle = Resize { image: "cat.png".to_owned(), width: 640 }.dispatch().await?;
     println!("result: {}", handle.await?);

@@ -18,8 +18,16 @@ async fn main() -> anyhow::Result<()> {
     let app = App::new().url("memory:");
     let client = app.client().await?;
     let shutdown = Shutdown::new();
-    let worker = tokio::spawn(app.run_worker(client.clone(), shutdown.clone()));
 
+    // Both end when the shutdown is asked for, and the error of one ends the other.
+    let worker = app.run_worker(client.clone(), shutdown.clone());
+    let (summary, ()) = tokio::try_join!(worker, serve(&client, &shutdown))?;
+    println!("the worker completed {} jobs", summary.completed);
+    Ok(())
+}
+
+/// Whatever else the program does.
+async fn serve(client: &Client, shutdown: &Shutdown) -> taskwright::Result<()> {
     // `App::client` also made it the program's client, which `.dispatch()` uses.
     // A handle gives what the function returns, wherever it ran.
     let handle = Add::new(2, 3).dispatch().await?;
@@ -31,12 +39,7 @@ async fn main() -> anyhow::Result<()> {
         println!("twice as much: {}", handle.await?);
     }
 
-    // The function is still a function.
-    println!("called directly: {}", add(40, 2).await.map_err(anyhow::Error::from_boxed)?);
-
     shutdown.stop();
-    let summary = worker.await??;
-    println!("the worker completed {} jobs", summary.completed);
     Ok(())
 }
 
@@ -45,5 +48,4 @@ async fn main() -> anyhow::Result<()> {
 // twice as much: 2
 // twice as much: 4
 // twice as much: 6
-// called directly: 42
 // the worker completed 4 jobs

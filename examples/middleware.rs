@@ -37,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
     let app = App::new().url("memory:").layer(&layer_fn(announced));
     let client = app.client().await?;
     let shutdown = Shutdown::new();
-    let worker = tokio::spawn(app.run_worker(client, shutdown.clone()));
+    let worker = tokio::spawn(app.worker(client)?.run(shutdown.clone()));
 
     // A header travels beside the payload, for those who are not the task.
     let handle = Greet::new("ada").header("customer", "42").dispatch().await?;

@@ -27,7 +27,7 @@ use taskwright::backend::{Change, JobFilter};
 use taskwright::handle::JobFailure;
 use taskwright::prelude::*;
 use taskwright::worker::QueueOptions;
-use taskwright::{Shutdown, State};
+use taskwright::{Name, Shutdown, State};
 use tokio::task::{JoinError, JoinSet};
 
 /// What a task finds out about a file, and what awaiting its handle gives.
@@ -42,7 +42,7 @@ struct FileSum {
 ///
 /// A plain `fn` runs on the worker's thread pool, where waiting for a disk keeps nothing else waiting.
 /// An `OsString` travels whole where a `String` could not: a file's name need not be UTF-8.
-#[task(queue = "quickstart", keep_result = "30d", backoff = exponential("50ms", max = "1s"), retry_if = may_pass)]
+#[task(keep_result = "30d", backoff = exponential("50ms", max = "1s"), retry_if = may_pass)]
 fn sum_file(path: OsString, ctx: &Context) -> io::Result<FileSum> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
@@ -100,10 +100,12 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let top = arguments.top;
     let folder = open_folder(&arguments.folder)?;
-    let queue: QueueOptions = "quickstart".parse()?;
+    // Each folder has a queue of its own, so that what is left of one is not done while another is asked for.
+    let queue =
+        Name::new(format!("quickstart-{}", &hex(&Sha256::digest(folder.as_os_str().as_encoded_bytes()))[..16]))?;
     let app = App::new().url(arguments.url()?).options(|worker| {
-        worker.queues = vec![queue];
-        // So soon after a kill are the files that were in hand rescued.
+        worker.queues = vec![QueueOptions::all_slots(queue.clone())];
+        // So soon after a kill the files that were in hand are rescued.
         worker.lease = Duration::from_secs(2);
         // Being killed is what this program is for, so no file gets the blame.
         worker.max_crashes = u32::MAX;
@@ -113,20 +115,21 @@ async fn main() -> anyhow::Result<()> {
     let started = Instant::now();
     let Found { files, mut failures } = find_files(&folder, Path::new(&client.backend().info().location));
     println!("{} in {}", counted(files.len(), "file"), shown(&folder));
-    let tasks = files.iter().map(|file| SumFile::new(&file.path).id(file.job_id()));
+    let tasks = files.iter().map(|file| SumFile::new(&file.path).id(file.job_id()).queue(&queue));
     let handles = client.dispatch_many(tasks).await?;
     let earlier = Earlier::ask(&client, &handles).await?;
     earlier.print();
 
     let shutdown = Shutdown::new();
-    let worker = tokio::spawn(app.run_worker(client, shutdown.clone()));
-    let mut sums = collect(files, handles, &mut failures).await?;
+    let worker = tokio::spawn(app.worker(client.clone())?.run(shutdown.clone()));
+    let sums = collect(files, handles, &mut failures).await?;
     shutdown.stop();
     worker.await??;
 
-    sums.sort_by(|(path, sum), (other_path, other)| other.bytes.cmp(&sum.bytes).then_with(|| path.cmp(other_path)));
+    let elapsed = started.elapsed();
     print_table(&folder, &sums, &failures, top);
-    earlier.print_end(sums.len(), started.elapsed());
+    earlier.print_end(sums.len(), elapsed);
+    client.close().await?;
     Ok(())
 }
 
@@ -247,9 +250,10 @@ impl Earlier {
     async fn ask(client: &Client, handles: &[JobHandle<FileSum>]) -> anyhow::Result<Self> {
         let mut earlier = Self::default();
         for handle in handles {
-            match handle.is_new() {
-                true => earlier.new += 1,
-                false => earlier.count(handle.id(), handle.status().await?),
+            if handle.is_new() {
+                earlier.new += 1;
+            } else {
+                earlier.count(handle.id(), handle.status().await?);
             }
         }
         if let Some(inspect) = client.backend().inspect() {
@@ -271,31 +275,30 @@ impl Earlier {
     }
 
     fn print(&self) {
-        let parts = [
+        let known = [
             (self.done, "done already"),
-            (self.in_hand, "in hand when an earlier run ended: to be rescued"),
-            (self.failed.len(), "failed: to be tried again"),
+            (self.in_hand, "in hand when an earlier run was killed: to be rescued"),
             (self.waiting, "still waiting"),
-            (self.new, "new"),
+            (self.failed.len(), "failed: to be tried again"),
         ];
-        if self.new > 0 && parts.iter().filter(|(number, _)| *number > 0).count() == 1 {
+        if known.iter().all(|(number, _)| *number == 0) {
             return;
         }
         println!("carrying on where an earlier run stopped:");
-        for (number, what) in parts.iter().filter(|(number, _)| *number > 0) {
-            println!("{:>12} {what}", grouped(*number as u64));
+        for (number, what) in known.into_iter().chain([(self.new, "new")]).filter(|(number, _)| *number > 0) {
+            println!("{:>15} {what}", grouped(number));
         }
     }
 
     fn print_end(&self, sums: usize, elapsed: Duration) {
         let now = sums.saturating_sub(self.done);
-        let rate = (now as f64 / elapsed.as_secs_f64()).round() as u64;
-        println!("\n{} summed up in {elapsed:.2?}, {} files a second", counted(now, "file"), grouped(rate));
-        println!("{} already done, {} rescued", grouped(self.done as u64), grouped(self.in_hand as u64));
+        let rate = f64::from(u32::try_from(now).unwrap_or(u32::MAX)) / elapsed.as_secs_f64();
+        println!("\n{} summed up in {elapsed:.2?}, {rate:.0} files a second", counted(now, "file"));
+        println!("{} done already, {} rescued", grouped(self.done), grouped(self.in_hand));
     }
 }
 
-/// Waits for every file, with a bar on a terminal.
+/// Waits for every file, with a bar on a terminal; the largest comes first.
 async fn collect(
     files: Vec<FoundFile>,
     handles: Vec<JobHandle<FileSum>>,
@@ -315,6 +318,7 @@ async fn collect(
         bar.inc(1);
     }
     bar.finish_and_clear();
+    sums.sort_by(|(path, sum), (other_path, other)| other.bytes.cmp(&sum.bytes).then_with(|| path.cmp(other_path)));
     Ok(sums)
 }
 
@@ -330,7 +334,7 @@ fn bar_style() -> ProgressStyle {
 
 fn print_table(folder: &Path, sums: &[Sum], failures: &[Failure], top: usize) {
     let row = |bytes: &str, lines: &str, sha256: &str, what: &str| {
-        println!("{bytes:>15} {lines:>13}  {sha256:<16.16}  {what}")
+        println!("{bytes:>15} {lines:>13}  {sha256:<16.16}  {what}");
     };
     let name = |path: &Path| shown(path.strip_prefix(folder).unwrap_or(path));
     println!();
@@ -341,8 +345,8 @@ fn print_table(folder: &Path, sums: &[Sum], failures: &[Failure], top: usize) {
     for (path, reason) in failures {
         row("-", "-", "-", &format!("{}: {reason}", name(path)));
     }
-    let bytes = sums.iter().map(|(_, sum)| sum.bytes).sum();
-    let lines = sums.iter().map(|(_, sum)| sum.lines).sum();
+    let bytes: u64 = sums.iter().map(|(_, sum)| sum.bytes).sum();
+    let lines: u64 = sums.iter().map(|(_, sum)| sum.lines).sum();
     row(&grouped(bytes), &grouped(lines), &sum_of_sums(folder, sums), &format!("all {}", counted(sums.len(), "file")));
 }
 
@@ -362,12 +366,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-fn grouped(number: u64) -> String {
-    HumanCount(number).to_string()
+fn grouped(number: impl TryInto<u64>) -> String {
+    HumanCount(number.try_into().unwrap_or(u64::MAX)).to_string()
 }
 
 fn counted(number: usize, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(number as u64), if number == 1 { "" } else { "s" })
+    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 /// A path for people to read, without the characters that would move their cursor.

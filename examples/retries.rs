@@ -51,7 +51,7 @@ async fn main() -> anyhow::Result<()> {
     let app = App::new().url("memory:");
     let client = app.client().await?;
     let shutdown = Shutdown::new();
-    let worker = tokio::spawn(app.run_worker(client, shutdown.clone()));
+    let worker = tokio::spawn(app.worker(client)?.run(shutdown.clone()));
 
     for card in ["patient", "stolen", "other"] {
         println!("{card}: {}", told(Charge::new(card).dispatch().await?.await));

@@ -38,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
     let app = App::new().url("memory:").state(Server("mx1")).state(Letters::default());
     let client = app.client().await?;
     let shutdown = Shutdown::new();
-    let worker = tokio::spawn(app.run_worker(client, shutdown.clone()));
+    let worker = tokio::spawn(app.worker(client)?.run(shutdown.clone()));
 
     for to in ["ada", "grace", "ada"] {
         println!("{}", Send::new(to).dispatch().await?.await?);

@@ -37,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
     sqlx::query("CREATE TABLE orders (id INTEGER PRIMARY KEY)").execute(&shop).await?;
 
     let shutdown = Shutdown::new();
-    let worker = tokio::spawn(app.run_worker(client.clone(), shutdown.clone()));
+    let worker = tokio::spawn(app.worker(client.clone())?.run(shutdown.clone()));
 
     let refused = place_order(&client, &shop, 1, false).await?;
     println!("rolled back: {}", refused.status().await.map_or("no such job".to_owned(), |state| state.to_string()));
