@@ -504,7 +504,7 @@ mod tests {
     use crate::context::Context;
     use crate::job::{BatchId, NewJob, When};
 
-    const HOUR: Duration = Duration::from_secs(3_600);
+    const HOUR: Duration = Duration::from_hours(1);
 
     fn setup(seed: u64) -> (Faulty, Clock) {
         let clock = Clock::stopped();

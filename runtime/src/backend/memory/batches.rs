@@ -8,7 +8,7 @@ use crate::job::{BatchId, JobId};
 use crate::time::Timestamp;
 
 /// How long a batch is recognised.
-const REMEMBERED: Duration = Duration::from_secs(3_600);
+const REMEMBERED: Duration = Duration::from_hours(1);
 /// How many batches are recognised at most: some 70 MB of them.
 const MOST: usize = 1_000_000;
 

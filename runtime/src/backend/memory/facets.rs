@@ -303,7 +303,7 @@ impl Store {
             (Shelf::DeadLetters, retention.discarded),
             (Shelf::CalledOff, retention.cancelled),
         ];
-        let stale = shelves.into_iter().find_map(|(shelf, keep)| self.stale(shelf, keep, now));
+        let stale = shelves.into_iter().find_map(|(shelf, keep)| self.longest_on(shelf, keep, now));
         match stale {
             Some(slot) => {
                 self.delete(slot);
@@ -314,10 +314,10 @@ impl Store {
     }
 
     /// The job that has been longest on a shelf, if that is longer than it should.
-    fn stale(&self, shelf: Shelf, keep: Duration, now: Timestamp) -> Option<Slot> {
-        let from = (shelf, Timestamp::from_micros(i64::MIN), Slot::MIN);
+    fn longest_on(&self, wanted: Shelf, time: Duration, now: Timestamp) -> Option<Slot> {
+        let from = (wanted, Timestamp::from_micros(i64::MIN), Slot::MIN);
         let (found, since, slot) = self.finished.range(from..).next()?;
-        (*found == shelf && since.after(keep) <= now).then_some(*slot)
+        (*found == wanted && since.after(time) <= now).then_some(*slot)
     }
 }
 

@@ -126,7 +126,7 @@ impl Memory {
             let mut store = self.shared.store.lock().unwrap_or_else(PoisonError::into_inner);
             operation(&mut store, self.shared.clock.now(), &mut news)
         };
-        self.shared.listeners.tell(news);
+        self.shared.listeners.tell(&news);
         Ok(answer)
     }
 

@@ -17,16 +17,12 @@ impl<T> Default for Slab<T> {
 
 impl<T> Slab<T> {
     pub(super) fn insert(&mut self, value: T) -> Slot {
-        match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot] = Some(value);
-                slot
-            }
-            None => {
-                self.slots.push(Some(value));
-                self.slots.len() - 1
-            }
+        if let Some(slot) = self.free.pop() {
+            self.slots[slot] = Some(value);
+            return slot;
         }
+        self.slots.push(Some(value));
+        self.slots.len() - 1
     }
 
     pub(super) fn remove(&mut self, slot: Slot) -> Option<T> {

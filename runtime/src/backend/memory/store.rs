@@ -308,13 +308,11 @@ impl Store {
     /// Makes a job the holder of its unique key, if it has one; refused with the job that holds it.
     pub(super) fn take_key(&mut self, spec: &JobSpec) -> Result<(), JobId> {
         let Some(unique) = &spec.unique else { return Ok(()) };
-        match self.holders.get(&unique.key) {
-            Some(holder) => Err(*holder),
-            None => {
-                self.holders.insert(unique.key.clone(), spec.id);
-                Ok(())
-            }
+        if let Some(holder) = self.holders.get(&unique.key) {
+            return Err(*holder);
         }
+        self.holders.insert(unique.key.clone(), spec.id);
+        Ok(())
     }
 }
 

@@ -53,12 +53,12 @@ async fn complete(memory: &Memory, claimed: Claimed) -> Vec<Settled> {
 async fn fifty_thousand_jobs_due_at_one_instant_all_come_out() {
     let clock = Clock::stopped();
     let memory = Memory::with_clock(clock.clone());
-    let due = When::At(clock.now().after(Duration::from_secs(60)));
+    let due = When::At(clock.now().after(Duration::from_mins(1)));
     memory.push(&push_of((0..50_000).map(|_| new_job("mail", due)).collect())).await.unwrap();
     let before = memory.claim(&claim_of("mail", 10_000)).await.unwrap();
-    assert_eq!((before.jobs.len(), before.next_due), (0, Some(Duration::from_secs(60))));
+    assert_eq!((before.jobs.len(), before.next_due), (0, Some(Duration::from_mins(1))));
 
-    clock.advance(Duration::from_secs(60));
+    clock.advance(Duration::from_mins(1));
     for _ in 0..5 {
         let claimed = memory.claim(&claim_of("mail", 10_000)).await.unwrap();
         assert_eq!(claimed.jobs.len(), 10_000);
@@ -221,6 +221,6 @@ async fn a_repeated_batch_is_answered_as_before_until_an_hour_has_passed() {
     assert_eq!(memory.push(&push).await.unwrap(), [Pushed::Stored]);
     complete(&memory, memory.claim(&claim_of("mail", 1)).await.unwrap()).await;
     assert_eq!(memory.push(&push).await.unwrap(), [Pushed::Repeated]);
-    clock.advance(Duration::from_secs(3_600));
+    clock.advance(Duration::from_hours(1));
     assert_eq!(memory.push(&push).await.unwrap(), [Pushed::Stored]);
 }

@@ -49,8 +49,8 @@ impl Queue {
     }
 
     pub(super) fn remove(&mut self, Turn { priority, due, peer }: Turn) {
-        if !remove(&mut self.ready, (priority, due), peer) {
-            remove(&mut self.future, (due, priority), peer);
+        if !remove(&mut self.ready, &(priority, due), peer) {
+            remove(&mut self.future, &(due, priority), peer);
         }
     }
 
@@ -106,17 +106,19 @@ fn pour(from: Peers, into: &mut Peers) {
     if into.is_empty() {
         *into = from;
     } else {
-        from.into_iter().for_each(|peer| add(into, peer));
+        for peer in from {
+            add(into, peer);
+        }
     }
 }
 
 /// Removes a job from where it may be; a place that holds no other goes with it.
-fn remove<K: Ord>(places: &mut BTreeMap<K, Peers>, key: K, peer: (JobId, Slot)) -> bool {
-    let Some(peers) = places.get_mut(&key) else { return false };
+fn remove<K: Ord>(places: &mut BTreeMap<K, Peers>, key: &K, peer: (JobId, Slot)) -> bool {
+    let Some(peers) = places.get_mut(key) else { return false };
     let Ok(index) = peers.binary_search(&peer) else { return false };
     peers.remove(index);
     if peers.is_empty() {
-        places.remove(&key);
+        places.remove(key);
     }
     true
 }

@@ -71,13 +71,15 @@ struct Mailbox {
 }
 
 impl Listeners {
-    pub(super) fn tell(&self, news: News) {
+    pub(super) fn tell(&self, news: &News) {
         if news.hints.is_empty() {
             return;
         }
         for mailbox in self.present() {
             let mut pending = mailbox.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            news.hints.iter().for_each(|hint| add(&mut pending, hint.clone()));
+            for hint in &news.hints {
+                add(&mut pending, hint.clone());
+            }
             mailbox.arrived.notify_one();
         }
     }
