@@ -1,5 +1,7 @@
 //! Help, versions, completions, and mistakes on the command line.
 
+use taskwright::App;
+
 use crate::{assert_has, setup};
 
 #[test]
@@ -41,6 +43,33 @@ fn completions_know_the_program_s_own_commands() {
         assert_has(&setup().run(&["completions", shell]).ok(), &["location", "dispatch"]);
     }
     assert_has(&setup().run(&["completions", "tcsh"]).refused(2), &["bash", "zsh"]);
+}
+
+#[test]
+fn wiring_that_fails_is_told_with_its_causes_and_help_works_without_it() {
+    let broken = async |_: App| Err(anyhow::anyhow!("no such host").context("the mailer can't be reached"));
+    let told = setup().run_wired(&["queues"], "", broken).refused(1);
+    assert_has(&told, &["wiring failed", "because: the mailer can't be reached", "because: no such host"]);
+    let ran = setup().run_wired(&["--help"], "", broken);
+    assert_has(&ran.stderr, &["commands that the program adds are missing"]);
+    assert_has(&ran.ok(), &["worker", "doctor"]);
+}
+
+#[test]
+fn what_code_decides_is_stronger_than_every_setting() {
+    let wiring = async |app: App| Ok(app.options(|options| options.concurrency = 3));
+    let ran = setup().run_wired(&["config", "--json", "--set", "concurrency=5"], "", wiring);
+    let settings = ran.json();
+    let concurrency = settings["settings"].as_array().unwrap().iter().find(|one| one["setting"] == "concurrency");
+    assert_eq!(concurrency.unwrap()["value"], "3");
+    assert_eq!(concurrency.unwrap()["origin"], "code");
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_json_for_scripts() {
+    let told = setup().run(&["queues", "--jsn", "--json"]).refused(2);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["error"]["kind"], "invalid");
 }
 
 #[test]

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
+use taskwright::App;
 use taskwright::backend::Backend;
 use taskwright::backend::connect::connect;
 use taskwright::cli::{Invocation, run};
@@ -54,6 +55,16 @@ impl Setup {
 
     /// Without `--url`, and with something on standard input.
     fn run_with(&self, args: &[&str], stdin: &str) -> Ran {
+        self.run_wired(args, stdin, fixture::wire)
+    }
+
+    /// With wiring of its own.
+    fn run_wired<R: Future<Output = anyhow::Result<App>>>(
+        &self,
+        args: &[&str],
+        stdin: &str,
+        wiring: impl FnOnce(App) -> R,
+    ) -> Ran {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let invocation = Invocation {
             args: std::iter::once(&"fixture").chain(args).map(Into::into).collect(),
@@ -64,7 +75,7 @@ impl Setup {
             stderr: &mut stderr,
             terminal: false,
         };
-        let exit = run(PROGRAM, invocation, fixture::wire);
+        let exit = run(PROGRAM, invocation, wiring);
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Ran { exit, stdout: text(stdout), stderr: text(stderr) }
     }

@@ -144,7 +144,10 @@ fn start(
     sources.flags = arguments.flags()?;
     if let Asked::Own(Command::Completions { shell }) = arguments.command {
         let mut command = args::command(program, added_commands(&sources, &mut output, wiring));
-        clap_complete::generate(shell, &mut command, program.name, &mut output.stdout);
+        // Into memory first: the generator panics where a reader went away.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, program.name, &mut script);
+        output.stdout.write_all(&script)?;
         return Ok(Exit::Ok);
     }
     let settings = sources.load()?;
