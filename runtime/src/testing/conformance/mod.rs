@@ -78,7 +78,7 @@ pub struct Case {
     pub group: &'static str,
     /// What it holds, as a sentence: `stale_lease_is_refused`.
     pub name: &'static str,
-    /// The promises that it checks.
+    /// The promises that it checks; none where it holds what a facet's own documentation says.
     pub promises: &'static [Promise],
     /// What a store must be able to do for it to have a meaning.
     pub needs: &'static [Ability],
