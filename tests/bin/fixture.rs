@@ -1,5 +1,7 @@
 //! A program as its users write one, for the tests of the generated command line.
 
+#![expect(clippy::unused_async, reason = "tasks are async functions, also those that wait for nothing")]
+
 use taskwright::cli::clap::{Arg, ArgMatches, Command};
 use taskwright::prelude::*;
 
@@ -40,7 +42,7 @@ async fn panics() -> TaskResult {
 }
 
 /// What `fixture.greet` begins with.
-pub struct Greeting(pub &'static str);
+pub(crate) struct Greeting(&'static str);
 
 /// What a fixture's own command prints.
 async fn location(client: Client, matches: ArgMatches) -> TaskResult {
@@ -52,7 +54,7 @@ async fn location(client: Client, matches: ArgMatches) -> TaskResult {
 }
 
 /// The wiring of the fixture.
-pub async fn wire(app: App) -> anyhow::Result<App> {
+pub(crate) async fn wire(app: App) -> anyhow::Result<App> {
     let command = Command::new("location").about("Print where the jobs are");
     let fail = Arg::new("fail").long("fail").help("Fail instead").action(taskwright::cli::clap::ArgAction::SetTrue);
     Ok(app.state(Greeting("hello")).command(command.arg(fail), location))

@@ -2,6 +2,8 @@
 //!
 //! Most tests run the program inside the test process, on a memory store of their own; `process` runs it as one.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test, a panic is how a failure is told")]
+
 mod commands;
 mod dispatch;
 mod help;
@@ -11,7 +13,7 @@ mod settings;
 
 // The fixture program, whose tasks and wiring are used in this process too.
 #[path = "../bin/fixture.rs"]
-#[expect(dead_code, reason = "its `main` is for the program of its own")]
+#[allow(dead_code, reason = "its `main` is for the program of its own")]
 mod fixture;
 
 use std::path::Path;
