@@ -227,7 +227,6 @@ impl Record {
 
     /// Every column but the payload, for whoever mends it by hand.
     fn columns(&self) -> String {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         format!(
             "id x'{}', queue {:?}, priority {}, task {:?}, attempt {} of {}, crashes {}, codec {}, extras x'{}'",
             hex(&self.id),
@@ -336,6 +335,12 @@ fn identity(whose: &str, bytes: &[u8]) -> Result<[u8; 16]> {
 fn number<T: TryFrom<i64>>(column: &str, value: i64) -> Result<T> {
     T::try_from(value)
         .map_err(|_| Error::new(ErrorKind::Corrupt, format!("column {column} holds {value}, which is out of range")))
+}
+
+/// Bytes as SQL writes them.
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// A stored name, or one that says that it can't be read.

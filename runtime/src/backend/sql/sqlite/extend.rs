@@ -124,11 +124,11 @@ impl ExtendWork {
         leases: &HashMap<i64, LeaseRow>,
         held: &[Lease],
     ) -> Result<Vec<(Lease, String)>> {
-        let noted = |lease: &&Lease| leases.get(&lease.token.cast_signed()).is_some_and(|row| row.noted);
-        let noted: Vec<_> = held.iter().filter(noted).copied().collect();
-        let mut notes = leases::notes(db, &noted.iter().map(|lease| lease.job).collect::<Vec<_>>()).await?;
+        let may_have = |lease: &&Lease| leases.get(&lease.token.cast_signed()).is_some_and(|row| row.noted);
+        let candidates: Vec<_> = held.iter().filter(may_have).copied().collect();
+        let mut notes = leases::notes(db, &candidates.iter().map(|lease| lease.job).collect::<Vec<_>>()).await?;
         let reason = |lease: Lease| Some((lease, notes.remove(&lease.job)?.called_off?));
-        Ok(noted.into_iter().filter_map(reason).collect())
+        Ok(candidates.into_iter().filter_map(reason).collect())
     }
 }
 

@@ -448,7 +448,9 @@ async fn delete(db: &mut SqliteConnection, chosen: &[FoundJob]) -> Result<()> {
     places::take_waiting(db, &ids(Found::Waiting).collect::<Vec<_>>()).await?;
     places::take_finished(db, &ids(Found::Finished).collect::<Vec<_>>()).await?;
     let mut moves = Moves::default();
-    chosen.iter().for_each(|found| moves.release(&found.job));
+    for found in chosen {
+        moves.release(&found.job);
+    }
     places::write(db, &moves).await
 }
 

@@ -192,10 +192,7 @@ pub(super) async fn notes(db: &mut SqliteConnection, jobs: &[JobId]) -> Result<H
             format!("SELECT job, called_off, fraction, note FROM taskwright_notes WHERE job IN {}", list(jobs.len()));
         for row in &bind_jobs(statement(sql), jobs).fetch_all(&mut *db).await.map_err(fault)? {
             let fraction: Option<f64> = row.try_get(2).map_err(fault)?;
-            let progress = match fraction {
-                Some(fraction) => Some(Progress { fraction, note: text(row, 3).unwrap_or_default() }),
-                None => None,
-            };
+            let progress = fraction.map(|fraction| Progress { fraction, note: text(row, 3).unwrap_or_default() });
             let called_off = row.try_get(1).map_err(fault)?;
             let job = crate::backend::sql::record::job_id(&blob(row, 0)?.unwrap_or_default())?;
             notes.insert(job, Note { called_off, progress });

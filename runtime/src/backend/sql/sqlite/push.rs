@@ -19,7 +19,7 @@ use crate::job::{BatchId, Job, JobId, Name};
 use crate::time::Timestamp;
 
 /// How long a batch is recognised (P1).
-const REMEMBERED: Duration = Duration::from_secs(3_600);
+const REMEMBERED: Duration = Duration::from_hours(1);
 
 /// One push.
 pub(super) struct PushWork {

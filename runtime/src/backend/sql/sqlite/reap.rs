@@ -1,5 +1,7 @@
 //! Rescue.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::SqliteConnection;
@@ -87,7 +89,7 @@ impl ReapWork {
         let records = unpack(&row, packed, self.now);
         let lapsed: Vec<_> = row.lapsed(self.now).into_iter().take(room).collect();
         let ids: Vec<_> = row.all_open().filter(|(place, _)| lapsed.contains(place)).map(|(_, id)| id).collect();
-        let notes = if row.noted { leases::notes(db, &ids).await? } else { Default::default() };
+        let notes = if row.noted { leases::notes(db, &ids).await? } else { HashMap::new() };
         for place in &lapsed {
             row.close(*place);
             let Some(record) = records.get(*place) else { continue };

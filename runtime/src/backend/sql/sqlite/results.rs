@@ -137,7 +137,7 @@ pub(super) async fn running_jobs(
     now: Timestamp,
 ) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
-    let mut noted = Vec::new();
+    let mut candidates = Vec::new();
     for (raw, packed) in leases {
         let Ok(row) = LeaseRow::read(&raw) else { continue };
         let records = unpack(&row, &packed, now);
@@ -145,11 +145,11 @@ pub(super) async fn running_jobs(
             let Some(record) = records.get(place) else { continue };
             jobs.push(claimed(&row, record).unwrap_or_else(|wreck| *wreck));
             if row.noted {
-                noted.push(id);
+                candidates.push(id);
             }
         }
     }
-    let mut notes = leases::notes(db, &noted).await?;
+    let mut notes = leases::notes(db, &candidates).await?;
     for job in &mut jobs {
         job.progress = notes.remove(&job.id()).and_then(|note| note.progress);
     }

@@ -36,13 +36,13 @@ impl Work for SettleWork {
 
     async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<Vec<Settled>> {
         let mut leases = leases::load(db, &self.tokens()).await?;
-        let noted = self.noted(&leases);
-        let notes = leases::notes(db, &noted).await?;
+        let candidates = self.noted(&leases);
+        let notes = leases::notes(db, &candidates).await?;
         let mut moves = Moves::default();
         let settle = |end: &Settlement| self.settle(end, &mut leases, &notes, &mut moves);
         let answers = self.settlements.iter().map(settle).collect::<Result<Vec<_>>>()?;
         leases::write_settled(db, &leases.values().collect::<Vec<_>>()).await?;
-        leases::forget_notes(db, &noted).await?;
+        leases::forget_notes(db, &candidates).await?;
         places::write(db, &moves).await?;
         news.append(moves.news);
         Ok(answers)

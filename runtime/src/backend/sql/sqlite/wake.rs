@@ -71,10 +71,10 @@ struct Watch {
     watching: Arc<AtomicBool>,
 }
 
-/// What was last seen of the database.
-#[derive(Default)]
-struct Seen {
-    /// Changes whenever another connection commits.
+/// What was last seen of the database, through a connection of its own.
+struct View {
+    db: SqliteConnection,
+    /// Changes whenever another connection commits; 0 before the first look.
     version: i64,
     /// Counts cancellations and pauses.
     control: i64,
@@ -91,17 +91,16 @@ impl Watch {
     }
 
     async fn watch(&self) {
-        let mut db = None;
-        let mut seen = Seen::default();
+        let mut view = None;
         let mut stamp = None;
         let mut glances = 0_u32;
         while !self.listeners.is_empty() {
             let now = self.stamp();
             if now != stamp || glances.is_multiple_of(GLANCES_PER_QUESTION) {
                 stamp = now;
-                if let Err(error) = self.look(&mut db, &mut seen).await {
+                if let Err(error) = self.look(&mut view).await {
                     tracing::debug!(%error, "could not look for commits of other processes");
-                    db = None;
+                    view = None;
                 }
             }
             glances = glances.wrapping_add(1);
@@ -115,23 +114,19 @@ impl Watch {
     }
 
     /// Asks what changed since the last look, and tells it.
-    async fn look(&self, db: &mut Option<SqliteConnection>, seen: &mut Seen) -> Result<()> {
-        let db = match db {
-            Some(db) => db,
-            None => {
-                *seen = Seen::default();
-                db.insert(self.opener.reader().await?)
-            }
-        };
+    async fn look(&self, view: &mut Option<View>) -> Result<()> {
+        if view.is_none() {
+            *view = Some(View { db: self.opener.reader().await?, version: 0, control: 0 });
+        }
+        let Some(View { db, version: seen, control: counted }) = view else { return Ok(()) };
         let version = number(db, "PRAGMA data_version").await?;
-        if version == seen.version {
+        let first = *seen == 0;
+        if std::mem::replace(seen, version) == version {
             return Ok(());
         }
-        let first = seen.version == 0;
-        seen.version = version;
         let mut news = News::default();
         let control = number(db, "SELECT count FROM taskwright_control").await?;
-        if std::mem::replace(&mut seen.control, control) != control && !first {
+        if std::mem::replace(counted, control) != control && !first {
             news.control();
         }
         news.outcomes();
