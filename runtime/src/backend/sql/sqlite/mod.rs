@@ -59,8 +59,10 @@ use crate::error::Result;
 use crate::time::{Clock, Timestamp};
 
 mod cancel;
+mod change;
 mod claim;
 mod connect;
+mod counts;
 mod error;
 mod extend;
 mod inspect;
@@ -72,6 +74,7 @@ mod reader;
 mod reap;
 mod results;
 mod schema;
+mod search;
 mod settle;
 mod statements;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sqlx::SqliteConnection;
 
 use super::error::fault;
+use super::leases::Note;
 use super::places::{integer, record};
 use super::statements::JOB_COLUMNS;
 use super::statements::statement;
@@ -92,24 +93,8 @@ impl ReapWork {
         let notes = if row.noted { leases::notes(db, &ids).await? } else { HashMap::new() };
         for place in &lapsed {
             row.close(*place);
-            let Some(record) = records.get(*place) else { continue };
-            match claimed(&row, record) {
-                Ok(mut job) => {
-                    let note = notes.get(&job.id());
-                    job.progress = note.and_then(|note| note.progress.clone());
-                    let placement = state::crash(&mut job, self.reap.max_crashes, self.now);
-                    let called_off = note.and_then(|note| note.called_off.as_deref());
-                    let placement = state::heed(&mut job, placement, called_off, self.now);
-                    match placement {
-                        Placement::Waiting => reaped.returned += 1,
-                        Placement::Finished { .. } | Placement::Forgotten => reaped.discarded += 1,
-                    }
-                    moves.place(&job, placement)?;
-                }
-                Err(wreck) => {
-                    reaped.discarded += 1;
-                    moves.set_aside(&wreck)?;
-                }
+            if let Some(record) = records.get(*place) {
+                self.crash(&row, record, &notes, moves, reaped)?;
             }
         }
         if row.noted {
@@ -117,6 +102,34 @@ impl ReapWork {
         }
         leases::write_settled(db, &[&row]).await?;
         Ok(lapsed.len())
+    }
+
+    /// Ends the attempt of a job whose lease has lapsed.
+    fn crash(
+        &self,
+        row: &LeaseRow,
+        record: &Record,
+        notes: &HashMap<JobId, Note>,
+        moves: &mut Moves,
+        reaped: &mut Reaped,
+    ) -> Result<()> {
+        let mut job = match claimed(row, record) {
+            Ok(job) => job,
+            Err(wreck) => {
+                reaped.discarded += 1;
+                return moves.set_aside(&wreck);
+            }
+        };
+        let note = notes.get(&job.id());
+        job.progress = note.and_then(|note| note.progress.clone());
+        let placement = state::crash(&mut job, self.reap.max_crashes, self.now);
+        let called_off = note.and_then(|note| note.called_off.as_deref());
+        let placement = state::heed(&mut job, placement, called_off, self.now);
+        match placement {
+            Placement::Waiting => reaped.returned += 1,
+            Placement::Finished { .. } | Placement::Forgotten => reaped.discarded += 1,
+        }
+        moves.place(&job, placement)
     }
 
     /// A lease whose columns contradict each other: every id that it names becomes a dead letter, the first with the

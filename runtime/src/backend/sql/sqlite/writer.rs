@@ -179,7 +179,9 @@ async fn commit(writer: &Writer, held: &mut Held, mut group: Vec<Box<dyn Queued>
 }
 
 fn refuse(group: Vec<Box<dyn Queued>>, error: &Error) {
-    group.into_iter().for_each(|queued| queued.refuse(error.share()));
+    for queued in group {
+        queued.refuse(error.share());
+    }
 }
 
 /// Whose fault it is that a transaction was not committed.

@@ -1,0 +1,213 @@
+//! Finding jobs by a filter, wherever they lie.
+
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+
+use super::error::fault;
+use super::places::{finished_record, record};
+use super::statements::{FINISHED_COLUMNS, JOB_COLUMNS, Statement, bind_list, list, lists, statement};
+use super::writer::Work;
+use super::{leases, results};
+use crate::backend::JobFilter;
+use crate::backend::sql::news::News;
+use crate::error::Result;
+use crate::job::{Job, JobId, State};
+use crate::time::Timestamp;
+
+/// Where a job was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Waiting,
+    Running,
+    Finished,
+}
+
+pub(super) struct FoundJob {
+    pub(super) job: Job,
+    pub(super) place: Found,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    NewestFirst,
+    OldestFirst,
+}
+
+/// A page of the jobs that match a filter.
+pub(super) struct Search {
+    pub(super) filter: JobFilter,
+    /// The last job of the page before.
+    pub(super) from: Option<JobId>,
+    pub(super) order: Order,
+    pub(super) limit: usize,
+    pub(super) now: Timestamp,
+}
+
+#[async_trait]
+impl Work for Search {
+    type Answer = Vec<FoundJob>;
+    const DURABLE: bool = false;
+
+    async fn run(&mut self, db: &mut SqliteConnection, _: &mut News) -> Result<Vec<FoundJob>> {
+        let mut found = self.stored(db, Found::Waiting).await?;
+        found.extend(self.stored(db, Found::Finished).await?);
+        found.extend(self.running(db).await?);
+        match self.order {
+            Order::NewestFirst => found.sort_unstable_by_key(|found| std::cmp::Reverse(found.job.id())),
+            Order::OldestFirst => found.sort_unstable_by_key(|found| found.job.id()),
+        }
+        found.truncate(self.limit);
+        Ok(found)
+    }
+}
+
+impl Search {
+    /// A page of one table. Goes on to the next rows where a row turned out not to match after all.
+    async fn stored(&self, db: &mut SqliteConnection, place: Found) -> Result<Vec<FoundJob>> {
+        let mut found = Vec::new();
+        if !self.wants(place) {
+            return Ok(found);
+        }
+        let mut ids = self.filter.ids.clone();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.is_empty() {
+            self.scan(db, place, &[], &mut found).await?;
+        }
+        for ids in lists(&ids) {
+            self.scan(db, place, ids, &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    async fn scan(
+        &self,
+        db: &mut SqliteConnection,
+        place: Found,
+        ids: &[JobId],
+        found: &mut Vec<FoundJob>,
+    ) -> Result<()> {
+        let mut from = self.from;
+        let enough = found.len().saturating_add(self.limit);
+        while found.len() < enough {
+            let page = self.page(db, place, ids, from, enough - found.len()).await?;
+            let full = page.len() >= enough - found.len();
+            from = page.last().map(Job::id).or(from);
+            let matching = page.into_iter().filter(|job| self.filter.matches(job, self.now));
+            found.extend(matching.map(|job| FoundJob { job, place }));
+            if !full {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that may match, by primary key in the order asked: what SQL can say is said there.
+    async fn page(
+        &self,
+        db: &mut SqliteConnection,
+        place: Found,
+        ids: &[JobId],
+        from: Option<JobId>,
+        limit: usize,
+    ) -> Result<Vec<Job>> {
+        let sql = self.sql(place, ids, from.is_some());
+        let bound = self.bind(statement(sql), place, ids, from).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = bound.fetch_all(db).await.map_err(fault)?;
+        let job = |row| match place {
+            Found::Finished => Ok(finished_record(row)?.read()),
+            Found::Waiting | Found::Running => Ok(record(row)?.read(self.now).unwrap_or_else(|wreck| *wreck)),
+        };
+        rows.iter().map(job).collect()
+    }
+
+    fn sql(&self, place: Found, ids: &[JobId], paged: bool) -> String {
+        let filter = &self.filter;
+        let mut conditions = vec!["1 = 1".to_owned()];
+        let mut when = |given: bool, condition: &str| {
+            if given {
+                conditions.push(condition.to_owned());
+            }
+        };
+        when(paged && self.order == Order::NewestFirst, "id < ?");
+        when(paged && self.order == Order::OldestFirst, "id > ?");
+        when(!ids.is_empty(), &format!("id IN {}", list(ids.len())));
+        when(filter.queue.is_some(), "queue = ?");
+        when(filter.task.is_some(), "task = ?");
+        when(filter.before.is_some(), "pushed < ?");
+        // MessagePack holds text as it is, so a tag that is not among the bytes is not among the tags.
+        when(filter.tag.is_some(), "instr(extras, ?) > 0");
+        if !filter.states.is_empty() {
+            let states = filter.states.iter().filter_map(|state| condition(place, *state));
+            let states: Vec<_> = states.collect();
+            when(true, &format!("({})", states.join(" OR ")));
+        }
+        let (table, more) = match place {
+            Found::Finished => ("taskwright_finished", format!(", {FINISHED_COLUMNS}")),
+            Found::Waiting | Found::Running => ("taskwright_jobs", String::new()),
+        };
+        let direction = if self.order == Order::NewestFirst { "DESC" } else { "ASC" };
+        let conditions = conditions.join(" AND ");
+        format!("SELECT {JOB_COLUMNS}{more} FROM {table} WHERE {conditions} ORDER BY id {direction} LIMIT ?")
+    }
+
+    fn bind(&self, mut statement: Statement, place: Found, ids: &[JobId], from: Option<JobId>) -> Statement {
+        let filter = &self.filter;
+        if let Some(from) = from {
+            statement = statement.bind(from.as_bytes().to_vec());
+        }
+        if !ids.is_empty() {
+            statement = bind_list(statement, ids, |statement, id| statement.bind(&id.as_bytes()[..]));
+        }
+        for name in [&filter.queue, &filter.task].into_iter().flatten() {
+            statement = statement.bind(name.as_str());
+        }
+        if let Some(before) = filter.before {
+            statement = statement.bind(before.as_micros());
+        }
+        if let Some(tag) = &filter.tag {
+            statement = statement.bind(tag.as_bytes());
+        }
+        let timed = filter.states.iter().filter(|state| place == Found::Waiting && condition(place, **state).is_some());
+        timed.fold(statement, |statement, _| statement.bind(self.now.as_micros()))
+    }
+
+    /// Whether a job in this place can have one of the states asked for.
+    fn wants(&self, place: Found) -> bool {
+        let states = &self.filter.states;
+        states.is_empty() || states.iter().any(|state| condition(place, *state).is_some())
+    }
+
+    /// The running jobs that match, however many run.
+    async fn running(&self, db: &mut SqliteConnection) -> Result<Vec<FoundJob>> {
+        if !self.wants(Found::Running) {
+            return Ok(Vec::new());
+        }
+        let leases = leases::all_with_jobs(db).await?;
+        let beyond = |id: JobId| match self.order {
+            Order::NewestFirst => self.from.is_none_or(|from| id < from),
+            Order::OldestFirst => self.from.is_none_or(|from| id > from),
+        };
+        let jobs = results::running_jobs(db, leases, self.now).await?.into_iter();
+        let matching = jobs.filter(|job| beyond(job.id()) && self.filter.matches(job, self.now));
+        Ok(matching.map(|job| FoundJob { job, place: Found::Running }).collect())
+    }
+}
+
+/// How a state shows in a table's columns; `None` where no job in this place has it.
+///
+/// Those of waiting jobs compare with the present, which [`Search::bind`] gives to each.
+fn condition(place: Found, state: State) -> Option<&'static str> {
+    match (place, state) {
+        (Found::Waiting, State::Available) => Some("due <= ?"),
+        (Found::Waiting, State::Scheduled) => Some("(due > ? AND retry = 0)"),
+        (Found::Waiting, State::Retryable) => Some("(due > ? AND retry <> 0)"),
+        (Found::Running, State::Running) => Some(""),
+        (Found::Finished, State::Completed) => Some("state = 'completed'"),
+        // A row that can't be read shows as a dead letter, whatever it says.
+        (Found::Finished, State::Discarded) => Some("state NOT IN ('completed', 'cancelled', 'expired')"),
+        (Found::Finished, State::Cancelled) => Some("state = 'cancelled'"),
+        (Found::Finished, State::Expired) => Some("state = 'expired'"),
+        _ => None,
+    }
+}
