@@ -48,7 +48,9 @@ impl Invariants {
     pub(crate) fn extended(&mut self, lease: &Lease, renewed: bool, until: Timestamp) -> Checked {
         let live = self.live.get_mut(&lease.token);
         prop_assert_eq!(live.is_some(), renewed, "extended {:?}", lease);
-        live.into_iter().for_each(|(_, lapses)| *lapses = until);
+        if let Some((_, lapses)) = live {
+            *lapses = until;
+        }
         Ok(())
     }
 

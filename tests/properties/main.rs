@@ -1,5 +1,7 @@
 //! Random operations against the reference model: every store answers as memory does, and holds the same afterwards.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod invariants;
 mod pair;
 mod steps;
