@@ -21,7 +21,7 @@ pub(crate) fn function(task: &Task<'_>, errors: &Errors) {
         known_attributes(parameter, errors);
         one_kind(parameter, errors);
         serde_on_payload_only(parameter, errors);
-        plain_reference(parameter, errors);
+        plain_reference(parameter, &sig.generics, errors);
         sized_state(parameter, errors);
         Types { kind: parameter.kind, generics: &sig.generics, errors }.visit_type(parameter.ty);
     }
@@ -179,7 +179,7 @@ fn serde_on_payload_only(parameter: &Parameter<'_>, errors: &Errors) {
     }
 }
 
-fn plain_reference(parameter: &Parameter<'_>, errors: &Errors) {
+fn plain_reference(parameter: &Parameter<'_>, generics: &Generics, errors: &Errors) {
     let Some(reference) = parameter.reference else { return };
     if let Some(mutability) = &reference.mutability {
         match parameter.kind {
@@ -193,7 +193,9 @@ fn plain_reference(parameter: &Parameter<'_>, errors: &Errors) {
             Kind::Context => errors.at(mutability, "a context is lent as `&Context`; remove `mut`"),
         }
     }
-    if let Some(lifetime) = &reference.lifetime {
+    if let Some(lifetime) = &reference.lifetime
+        && !declares(generics, lifetime)
+    {
         errors.at(lifetime, "a task lends its parameters for one attempt; write `&T` without a lifetime");
     }
 }

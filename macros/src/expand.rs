@@ -37,14 +37,12 @@ pub(crate) fn function(function: &Function) -> TokenStream {
 }
 
 fn payload(task: &Task<'_>) -> TokenStream {
-    let hidden = task.runtime.hidden();
-    let serde = task.runtime.serde();
     let Function { attrs, vis, sig, .. } = task.function;
-    let cfgs = cfgs(attrs);
     let function = here(sig.ident.span());
+    let hidden = task.runtime.hidden_at(function);
+    let serde = task.runtime.serde();
+    let cfgs = cfgs(attrs);
     let docs = docs_or(attrs, function, || format!(" The task that runs [`{}()`].", sig.ident));
-    // Errors about the struct point at its keyword and name.
-    let keyword = quote_spanned!(function=> struct);
     let name = &task.payload;
     let fields = task.fields().map(|field| {
         // Serde's errors about a field point at its first token.
@@ -55,12 +53,13 @@ fn payload(task: &Task<'_>) -> TokenStream {
         let ty = owned(field, &hidden);
         quote!(#docs #(#attrs)* #vis #ident: #ty)
     });
-    quote! {
+    // Errors about the struct as a whole point at the function's name.
+    quote_spanned! {function=>
         #docs
         #(#cfgs)*
         #[derive(#hidden::serde::Serialize, #hidden::serde::Deserialize)]
         #[serde(crate = #serde)]
-        #vis #keyword #name {
+        #vis struct #name {
             #(#fields,)*
         }
     }
@@ -228,13 +227,15 @@ pub(crate) fn program(program: &Program<'_>) -> TokenStream {
     let hidden = program.runtime.hidden();
     let function = program.function;
     let wiring = &function.sig.ident;
+    // What is wrong with what the function returns is reported there.
+    let run = program.runtime.hidden_at(here(function.sig.output.span()));
     let (outside, inside) = if program.is_called_main() { (None, Some(function)) } else { (Some(function), None) };
     quote! {
         #outside
 
         fn main() -> #hidden::ExitCode {
             #inside
-            #hidden::main(
+            #run::main(
                 #hidden::Program { name: #hidden::env!("CARGO_PKG_NAME"), version: #hidden::env!("CARGO_PKG_VERSION") },
                 #wiring,
             )

@@ -26,10 +26,14 @@ pub(crate) fn without_options(task: Task<'_>, error: &syn::Error) -> TokenStream
 
 /// The function can't be a task: a struct of the same name whose `new` takes anything.
 pub(crate) fn stub(task: &Task<'_>, error: &syn::Error) -> TokenStream {
-    let hidden = task.runtime.hidden();
-    let serde = task.runtime.serde();
     let function = expand::function(task.function);
     let error = error.to_compile_error();
+    if task.function.sig.receiver().is_some() {
+        // A method stands in an `impl`, where no struct can stand beside it.
+        return quote!(#function #error);
+    }
+    let hidden = task.runtime.hidden();
+    let serde = task.runtime.serde();
     let vis = &task.function.vis;
     let name = &task.payload;
     let given = task.parameters.iter().filter(|parameter| parameter.kind != Kind::Payload).count();

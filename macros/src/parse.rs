@@ -23,7 +23,7 @@ impl Parse for Function {
         let attrs = input.call(Attribute::parse_outer)?;
         let vis = input.parse()?;
         if input.peek(Token![struct]) || input.peek(Token![enum]) || input.peek(Token![union]) {
-            return Err(input.error("this attribute goes on a function; on a struct write `#[derive(Task)]`"));
+            return Err(input.error("this attribute goes on a function; a struct becomes a task by `#[derive(Task)]`"));
         }
         let sig = input.parse()?;
         match input.parse::<Group>() {

@@ -25,6 +25,15 @@ impl Runtime {
         quote!(#root::private)
     }
 
+    /// The hidden module, for what is reported at this place.
+    pub(crate) fn hidden_at(&self, place: Span) -> TokenStream {
+        let relocated = self.hidden().into_iter().map(|mut token| {
+            token.set_span(place);
+            token
+        });
+        relocated.collect()
+    }
+
     /// The hidden serde, as the text that serde's own attribute wants.
     pub(crate) fn serde(&self) -> String {
         format!("{}::serde", self.hidden()).replace(' ', "")
