@@ -27,7 +27,7 @@ async fn print(pages: u32, ctx: &Context) -> TaskResult {
 /// The first page takes no time, the second jams.
 async fn print_page(page: u32) {
     if page > 1 {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -93,18 +93,22 @@ struct Arguments {
     /// How many of the largest files to show.
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
+    /// How many files to read at once.
+    #[arg(long, value_name = "N", default_value_t = std::thread::available_parallelism().map_or(4, usize::from) * 2)]
+    jobs: usize,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let top = arguments.top;
+    let Arguments { top, jobs, .. } = arguments;
     let folder = open_folder(&arguments.folder)?;
     // Each folder has a queue of its own, so that what is left of one is not done while another is asked for.
     let queue =
         Name::new(format!("quickstart-{}", &hex(&Sha256::digest(folder.as_os_str().as_encoded_bytes()))[..16]))?;
     let app = App::new().url(arguments.url()?).options(|worker| {
         worker.queues = vec![QueueOptions::all_slots(queue.clone())];
+        (worker.concurrency, worker.blocking_threads) = (jobs, jobs);
         // So soon after a kill the files that were in hand are rescued.
         worker.lease = Duration::from_secs(2);
         // Being killed is what this program is for, so no file gets the blame.
@@ -362,7 +366,8 @@ fn sum_of_sums(folder: &Path, sums: &[Sum]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// `1234567` as `1,234,567`.

@@ -64,7 +64,8 @@ impl Setup {
     /// A run that takes long enough to be disturbed, once some files are done.
     async fn run_until_some_are_done(&self, some: usize) -> Child {
         let mut quickstart = self.quickstart("queue.db");
-        let mut child = quickstart.env("QUICKSTART_PAUSE_MS", "20").stdout(Stdio::piped()).spawn().unwrap();
+        quickstart.args(["--jobs", "4"]).env("QUICKSTART_PAUSE_MS", "100");
+        let mut child = quickstart.stdout(Stdio::piped()).spawn().unwrap();
         while self.jobs("queue.db", vec![State::Completed]).await.len() < some {
             assert!(child.try_wait().unwrap().is_none(), "the run has ended before {some} files were done");
             tokio::time::sleep(Duration::from_millis(5)).await;
