@@ -310,7 +310,7 @@ async fn jobs_of_a_high_priority_that_are_due_later_do_not_hide_those_due_now() 
     let sqlite = Sqlite::connect_with("sqlite::memory:", clock.clone()).await.unwrap();
     let later = |_| NewJob {
         spec: Arc::new(JobSpec { priority: 9, ..spec("mail") }),
-        due: When::After(Duration::from_secs(60)),
+        due: When::After(Duration::from_mins(1)),
         expires: None,
     };
     sqlite.push(&push_of((0..1_000).map(later).collect())).await.unwrap();
@@ -319,7 +319,7 @@ async fn jobs_of_a_high_priority_that_are_due_later_do_not_hide_those_due_now() 
     sqlite.push(&push_of(vec![due_now(low)])).await.unwrap();
     let claimed = sqlite.claim(&claim_of("mail", 10)).await.unwrap();
     assert_eq!(claimed.jobs.iter().map(|(_, job)| job.id()).collect::<Vec<_>>(), [id]);
-    assert_eq!(claimed.next_due, Some(Duration::from_secs(60)));
+    assert_eq!(claimed.next_due, Some(Duration::from_mins(1)));
 }
 
 /// Runs `spoil` on a database with one waiting job and one good one beside it.
