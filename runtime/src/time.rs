@@ -141,9 +141,9 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
             "us" => Duration::from_micros(1),
             "ms" => Duration::from_millis(1),
             "s" => Duration::from_secs(1),
-            "m" => Duration::from_secs(60),
-            "h" => Duration::from_secs(3_600),
-            "d" => Duration::from_secs(86_400),
+            "m" => Duration::from_mins(1),
+            "h" => Duration::from_hours(1),
+            "d" => Duration::from_hours(24),
             _ => return Err(refuse()),
         };
         let part = u32::try_from(number).ok().and_then(|n| unit.checked_mul(n));

@@ -549,7 +549,7 @@ pub struct Retention {
 impl Default for Retention {
     /// An hour after its result for a completed job, 30 days for dead letters, 7 days for cancelled and expired jobs.
     fn default() -> Self {
-        let day = Duration::from_secs(86_400);
+        let day = Duration::from_hours(24);
         Self { expired_result: day / 24, discarded: 30 * day, cancelled: 7 * day }
     }
 }

@@ -38,7 +38,7 @@ fn round(lease: Duration) -> Duration {
     (lease / 3).min(Duration::from_secs(2))
 }
 
-const PRUNE_EVERY: Duration = Duration::from_secs(60);
+const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
 /// The most jobs that one call reaps or prunes.
 const BATCH: usize = 1_000;

@@ -41,7 +41,7 @@ pub enum Backoff {
 
 impl Backoff {
     /// From 2 seconds, doubled up to an hour: 20 attempts take about nine hours.
-    pub const DEFAULT: Self = Self::exponential(Duration::from_secs(2), Duration::from_secs(3_600));
+    pub const DEFAULT: Self = Self::exponential(Duration::from_secs(2), Duration::from_hours(1));
 
     /// The same wait every time.
     #[must_use]
@@ -81,7 +81,7 @@ impl Backoff {
 }
 
 /// A century: no wait is longer, whatever was asked for, so that adding it to a moment never overflows.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl Default for Backoff {
     fn default() -> Self {

@@ -89,15 +89,16 @@ fn decide(worker: &Shared, held: &Held, job: &Job, ended: Ended) -> Option<Verdi
         }
         (_, Ended::Returned(Ok(result))) => completed(worker, job, result),
         (Some(Stop::Cancelled(reason)), _) => Verdict::Cancel { reason: reason.clone() },
-        (Some(Stop::Shutdown), _) => Verdict::Return { after: Duration::ZERO, why: Return::Stopping },
+        // An attempt is dropped only where there is a reason to stop, so `None` never meets `Dropped`.
+        (Some(Stop::Shutdown), _) | (None, Ended::Dropped) => {
+            Verdict::Return { after: Duration::ZERO, why: Return::Stopping }
+        }
         (None, Ended::Returned(Err(error))) => failed(job, error),
         (None, Ended::Panicked(message)) => retry(job, Failure::new(FailureKind::Panic, message)),
         (None, Ended::TimedOut(timeout)) => {
             let message = format!("the attempt took longer than its timeout of {timeout:?}");
             retry(job, Failure::new(FailureKind::Timeout, message))
         }
-        // Only `held.why()` ends an attempt in this way, and it is `None` here.
-        (None, Ended::Dropped) => Verdict::Return { after: Duration::ZERO, why: Return::Stopping },
     };
     report(job, &verdict);
     Some(verdict)

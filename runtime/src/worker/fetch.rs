@@ -95,7 +95,8 @@ fn wish(worker: &Shared, target: usize) -> Option<Claim> {
         (limit > 0).then(|| QueueClaim { queue: queue.name.clone(), limit })
     };
     let queues: Vec<_> = worker.options.queues.iter().filter_map(queue_claim).collect();
-    (!queues.is_empty()).then(|| Claim { worker: worker.id, queues, limit: room, ttl: worker.options.lease })
+    let any = !queues.is_empty();
+    any.then_some(Claim { worker: worker.id, queues, limit: room, ttl: worker.options.lease })
 }
 
 /// Hands claimed jobs to the slots, and judges whether there are more.

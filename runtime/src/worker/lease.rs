@@ -95,9 +95,9 @@ impl Leases {
     pub(crate) fn take(&self, claimed: Vec<(Lease, Job)>) -> Vec<(Arc<Held>, Job)> {
         let mut held = self.lock();
         let take = |(lease, job): (Lease, Job)| {
-            let hold = Arc::new(Held::new(lease, &self.news));
-            held.insert(lease.job, Arc::clone(&hold));
-            (hold, job)
+            let taken = Arc::new(Held::new(lease, &self.news));
+            held.insert(lease.job, Arc::clone(&taken));
+            (taken, job)
         };
         claimed.into_iter().map(take).collect()
     }

@@ -270,10 +270,10 @@ async fn keep_house(worker: &Shared) {
 async fn say_goodbye(worker: &Shared) {
     let goodbye = async {
         crate::maintenance::resign(worker).await;
-        if let Some(inspect) = worker.backend.inspect() {
-            if let Err(error) = inspect.deregister(worker.id).await {
-                tracing::debug!(error = ?error, "the worker could not say goodbye");
-            }
+        if let Some(inspect) = worker.backend.inspect()
+            && let Err(error) = inspect.deregister(worker.id).await
+        {
+            tracing::debug!(error = ?error, "the worker could not say goodbye");
         }
     };
     if tokio::time::timeout(LAST_WORDS, goodbye).await.is_err() {
