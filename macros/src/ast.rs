@@ -256,13 +256,11 @@ pub(crate) fn is_for_field(attr: &Attribute) -> bool {
 /// The function's name in `UpperCamelCase`.
 fn struct_name(function: &Ident, errors: &Errors) -> Ident {
     let name: String = function.unraw().to_string().split('_').map(capitalized).collect();
-    match syn::parse_str::<Ident>(&name) {
-        Ok(_) => Ident::new(&name, Span::call_site().located_at(function.span())),
-        Err(_) => {
-            errors.at(function, "no struct can be named after this function; add `struct = Name`");
-            Ident::new("Unnamed", Span::call_site())
-        }
+    if syn::parse_str::<Ident>(&name).is_ok() {
+        return Ident::new(&name, Span::call_site().located_at(function.span()));
     }
+    errors.at(function, "no struct can be named after this function; add `struct = Name`");
+    Ident::new("Unnamed", Span::call_site())
 }
 
 fn capitalized(word: &str) -> String {

@@ -25,9 +25,9 @@ fn unit(name: &str) -> Option<Duration> {
         "us" => Some(Duration::from_micros(1)),
         "ms" => Some(Duration::from_millis(1)),
         "s" => Some(Duration::from_secs(1)),
-        "m" => Some(Duration::from_secs(60)),
-        "h" => Some(Duration::from_secs(3_600)),
-        "d" => Some(Duration::from_secs(86_400)),
+        "m" => Some(Duration::from_mins(1)),
+        "h" => Some(Duration::from_hours(1)),
+        "d" => Some(Duration::from_hours(24)),
         _ => None,
     }
 }

@@ -203,10 +203,10 @@ fn texts(value: &Value) -> syn::Result<Vec<Spanned<String>>> {
 }
 
 fn integer(value: &Value) -> syn::Result<Spanned<i128>> {
-    if let Value::Literal(Literal { minus, lit: Lit::Int(lit) }) = value {
-        if let (Ok(number), "") = (lit.base10_parse::<i128>(), lit.suffix()) {
-            return Ok(spanned(if minus.is_some() { -number } else { number }, value));
-        }
+    if let Value::Literal(Literal { minus, lit: Lit::Int(lit) }) = value
+        && let (Ok(number), "") = (lit.base10_parse::<i128>(), lit.suffix())
+    {
+        return Ok(spanned(if minus.is_some() { -number } else { number }, value));
     }
     refuse(value, "expected a whole number")
 }
@@ -318,14 +318,14 @@ fn arguments<'a, const N: usize>(call: &'a Call, names: [&str; N], form: &str) -
             None => refuse(&stray.value, form),
         };
     }
-    let named = |name: &str| {
+    let given_once = |name: &str| {
         let mut given = call.arguments.iter().filter(|argument| name_of(argument) == name);
         match (given.next(), given.next()) {
             (Some(argument), None) => Some(&argument.value),
             _ => None,
         }
     };
-    let found: Vec<&Value> = names.iter().filter_map(|name| named(name)).collect();
+    let found: Vec<&Value> = names.iter().filter_map(|name| given_once(name)).collect();
     found.try_into().or_else(|_| refuse(&call.name, form))
 }
 

@@ -6,7 +6,7 @@ use quote::quote;
 
 use crate::stages;
 
-fn check(expanded: TokenStream, expected: ExpectFile) {
+fn check(expanded: TokenStream, expected: &ExpectFile) {
     let file = syn::parse2(expanded).expect("the expansion is a list of items");
     expected.assert_eq(&prettyplease::unparse(&file));
 }
@@ -16,7 +16,7 @@ fn minimal() {
     let function = quote! {
         async fn tick() {}
     };
-    check(stages::task(quote!(), &function), expect_file!["../snapshots/minimal.rs"]);
+    check(stages::task(quote!(), &function), &expect_file!["../snapshots/minimal.rs"]);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn all_options() {
             mail(order, customer, kind).await
         }
     };
-    check(stages::task(options, &function), expect_file!["../snapshots/all_options.rs"]);
+    check(stages::task(options, &function), &expect_file!["../snapshots/all_options.rs"]);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn with_context_and_state() {
             Ok(0)
         }
     };
-    check(stages::task(quote!(), &function), expect_file!["../snapshots/with_context_and_state.rs"]);
+    check(stages::task(quote!(), &function), &expect_file!["../snapshots/with_context_and_state.rs"]);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn borrowed_parameters() {
             Ok(())
         }
     };
-    check(stages::task(quote!(unique = "{to}/{type}"), &function), expect_file!["../snapshots/borrowed_parameters.rs"]);
+    check(stages::task(quote!(unique = "{to}/{type}"), &function), &expect_file!["../snapshots/borrowed_parameters.rs"]);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn blocking() {
             pool.resize(path, ctx)
         }
     };
-    check(stages::task(quote!(isolate = "thread"), &function), expect_file!["../snapshots/blocking.rs"]);
+    check(stages::task(quote!(isolate = "thread"), &function), &expect_file!["../snapshots/blocking.rs"]);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn cfg_on_a_parameter() {
     let function = quote! {
         async fn report(day: u32, #[cfg(feature = "mail")] to: String) {}
     };
-    check(stages::task(quote!(queue = "reports"), &function), expect_file!["../snapshots/cfg_on_a_parameter.rs"]);
+    check(stages::task(quote!(queue = "reports"), &function), &expect_file!["../snapshots/cfg_on_a_parameter.rs"]);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn derive() {
             pub times: u32,
         }
     };
-    check(stages::derive(&item), expect_file!["../snapshots/derive.rs"]);
+    check(stages::derive(&item), &expect_file!["../snapshots/derive.rs"]);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn main() {
             Ok(app.state(Mailer::from_env()?))
         }
     };
-    check(stages::main(quote!(), &function), expect_file!["../snapshots/main.rs"]);
+    check(stages::main(quote!(), &function), &expect_file!["../snapshots/main.rs"]);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn main_by_that_name() {
             Ok(app)
         }
     };
-    check(stages::main(quote!(), &function), expect_file!["../snapshots/main_by_that_name.rs"]);
+    check(stages::main(quote!(), &function), &expect_file!["../snapshots/main_by_that_name.rs"]);
 }
 
 /// Both mistakes are reported, the body stays as it is, and `send` still has something to be called with.
@@ -158,5 +158,5 @@ fn fallback_without_options() {
         async fn send(to: String) {}
     };
     let options = quote!(queue = "no spaces, please", timeout = "soon", color = "red");
-    check(stages::task(options, &function), expect_file!["../snapshots/fallback_without_options.rs"]);
+    check(stages::task(options, &function), &expect_file!["../snapshots/fallback_without_options.rs"]);
 }

@@ -67,18 +67,22 @@ pub async fn send_receipt_{number}(order: u64, to: String, lines: Vec<u32>, ctx:
 
 fn write_crate(folder: &Path, name: &str, item: fn(usize) -> String) -> io::Result<()> {
     let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime").canonicalize()?;
+    let runtime = runtime.display();
     fs::create_dir_all(folder.join("src"))?;
     fs::write(
         folder.join("Cargo.toml"),
         format!(
             "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\n\
-             taskwright = {{ path = {runtime:?}, default-features = false }}\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\n\
+             taskwright = {{ path = '{runtime}', default-features = false }}\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\n\
              [workspace]\n"
         ),
     )?;
     fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock"), folder.join("Cargo.lock"))?;
     let items: String = (0..TASKS).map(item).collect();
-    fs::write(folder.join("src/lib.rs"), format!("//! Compiled for its time.\n\n#![allow(unused_imports)]\nuse taskwright::prelude::*;\n\n{items}"))
+    fs::write(
+        folder.join("src/lib.rs"),
+        format!("//! Compiled for its time.\n\n#![allow(unused_imports)]\nuse taskwright::prelude::*;\n\n{items}"),
+    )
 }
 
 /// Builds the crate anew, its dependencies apart, and says how long that took.

@@ -2,9 +2,6 @@
 //!
 //! `TRYBUILD=overwrite cargo test -p taskwright-ui-tests` writes what is said now beside the cases.
 
-use std::fs;
-use std::path::Path;
-
 const MACROS: [&str; 3] = ["task", "derive", "main"];
 
 #[test]
