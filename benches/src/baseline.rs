@@ -16,7 +16,7 @@ use crate::report::{Measure, Report};
 use crate::sites::{Kind, Site};
 use crate::tasks::Noop;
 
-/// How many rows a statement of the raw SQLite has.
+/// How many rows a large statement of the raw SQLite has.
 const BATCH: usize = 1_000;
 
 /// Measures the channel, and raw SQLite in both of its modes.
@@ -26,7 +26,8 @@ pub(crate) async fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
         let site = Site::new(kind)?;
         let mut db = open(&site, kind).await?;
         let name = format!("raw {}", kind.name());
-        report.rate(&name, Measure::RawInsert, insert(&mut db, scale.jobs).await?);
+        report.rate(&name, Measure::RawInsertOne, insert(&mut db, 1, scale.single).await?);
+        report.rate(&name, Measure::RawInsert, insert(&mut db, BATCH, scale.jobs / BATCH).await?);
         report.rate(&name, Measure::RawDelete, claim_and_delete(&mut db).await?);
         db.close().await?;
     }
@@ -73,24 +74,23 @@ async fn open(site: &Site, kind: Kind) -> Result<SqliteConnection> {
     Ok(db)
 }
 
-/// Each statement inserts a batch and commits.
-async fn insert(db: &mut SqliteConnection, jobs: usize) -> Result<f64> {
+/// Each statement inserts so many rows and commits.
+async fn insert(db: &mut SqliteConnection, rows: usize, statements: usize) -> Result<f64> {
     let payload = vec![b'x'; Noop::PAYLOAD];
     let mut statement = sqlx::QueryBuilder::new("insert into jobs (payload) ");
-    statement.push_values(0..BATCH, |mut row, _| {
+    statement.push_values(0..rows, |mut row, _| {
         row.push_bind(payload.as_slice());
     });
     let sql = statement.into_string();
-    let batches = jobs / BATCH;
     let began = Instant::now();
-    for _ in 0..batches {
+    for _ in 0..statements {
         let mut query = sqlx::query(sqlx::AssertSqlSafe(sql.as_str()));
-        for _ in 0..BATCH {
+        for _ in 0..rows {
             query = query.bind(payload.as_slice());
         }
         query.execute(&mut *db).await?;
     }
-    Ok(per_second(batches * BATCH, began))
+    Ok(per_second(rows * statements, began))
 }
 
 /// Each statement deletes the first batch, gets its rows, and commits.

@@ -13,6 +13,7 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Measure {
     Channel,
+    RawInsertOne,
     RawInsert,
     RawDelete,
     DispatchOne,
@@ -32,6 +33,7 @@ impl Measure {
     fn title(self) -> &'static str {
         match self {
             Self::Channel => "send, receive, spawn",
+            Self::RawInsertOne => "insert 1 a commit",
             Self::RawInsert => "insert 1,000 a commit",
             Self::RawDelete => "claim and delete 1,000 a commit",
             Self::DispatchOne => "dispatch, one after the other",
@@ -50,7 +52,8 @@ impl Measure {
     /// What the same work costs without a queue, for a store of this name.
     fn baseline(self, store: &str) -> Option<(String, Self)> {
         let raw = match self {
-            Self::DispatchOne | Self::DispatchTogether | Self::DispatchMany => Self::RawInsert,
+            Self::DispatchOne => Self::RawInsertOne,
+            Self::DispatchTogether | Self::DispatchMany => Self::RawInsert,
             Self::Drain | Self::DrainKept => Self::RawDelete,
             _ => return None,
         };
