@@ -8,7 +8,6 @@ use taskwright::prelude::*;
 
 /// Does nothing but succeed.
 #[task(max_attempts = 1000)]
-#[expect(clippy::unused_async, reason = "what is killed here are async tasks")]
 pub async fn mark(number: u64) -> TaskResult<u64> {
     Ok(number)
 }

@@ -83,7 +83,10 @@ fn borrowed_parameters() {
             Ok(())
         }
     };
-    check(stages::task(quote!(unique = "{to}/{type}"), &function), &expect_file!["../snapshots/borrowed_parameters.rs"]);
+    check(
+        stages::task(quote!(unique = "{to}/{type}"), &function),
+        &expect_file!["../snapshots/borrowed_parameters.rs"],
+    );
 }
 
 #[test]

@@ -43,7 +43,7 @@ async fn listens(#[state] signals: &Signals, ctx: &Context) -> TaskResult<bool> 
 #[task]
 async fn ignores(#[state] signals: &Signals) {
     signals.started.notify_one();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[task]

@@ -277,7 +277,7 @@ async fn an_unknown_task_waits_for_a_worker_that_knows_it(site: &Site) {
     let job = site.job_in(id, State::Scheduled).await;
     assert_eq!((job.attempt, job.history[0].ending), (0, Ending::Unknown));
     let _expert = site.worker(Registry::new().with::<Double>().unwrap(), |_| {});
-    site.clock.advance(Duration::from_secs(60));
+    site.clock.advance(Duration::from_mins(1));
     // The stranger may take it once more; it goes back each time until the expert has it.
     let advance = async {
         while site.job(id).await.is_some_and(|job| job.state != State::Completed) {

@@ -87,7 +87,7 @@ fn tasks() -> Registry {
 async fn a_full_backlog_is_drained_without_waiting_for_a_poll(site: &Site) {
     let gauge = Gauge::new();
     site.client.dispatch_many((0..10_000).map(Ticks::new)).await.unwrap();
-    let hour = Duration::from_secs(3_600);
+    let hour = Duration::from_hours(1);
     let mut worker = site.worker_with(tasks(), gauge.states(), |options| {
         options.poll = hour;
         options.drain = true;
@@ -98,7 +98,7 @@ async fn a_full_backlog_is_drained_without_waiting_for_a_poll(site: &Site) {
 
 async fn many_jobs_due_at_one_instant_all_run(site: &Site) {
     let gauge = Gauge::new();
-    let due = site.clock.now().after(Duration::from_secs(3_600));
+    let due = site.clock.now().after(Duration::from_hours(1));
     let jobs = (0..5_000_u32).map(|number| Ticks::new(number).at(due));
     site.client.dispatch_many(jobs).await.unwrap();
     let worker = site.worker_with(tasks(), gauge.states(), |options| options.poll = Duration::from_millis(50));
@@ -170,7 +170,7 @@ async fn slow_jobs_are_not_fetched_ahead_of_a_sibling(site: &Site) {
 async fn a_drain_waits_for_the_last_job_and_then_ends(site: &Site) {
     let gauge = Gauge::new();
     site.client.dispatch(Waits::new()).await.unwrap();
-    site.client.dispatch(Ticks::new(1_u32).delay(Duration::from_secs(3_600))).await.unwrap();
+    site.client.dispatch(Ticks::new(1_u32).delay(Duration::from_hours(1))).await.unwrap();
     let mut worker = site.worker_with(tasks(), gauge.states(), |options| options.drain = true);
     eventually("it runs", async || gauge.running() == 1).await;
     gauge.open();

@@ -2,6 +2,8 @@
 //!
 //! A case is a function on a [`Site`]; `on_every_backend!` makes one test of it for each backend.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
+
 mod cancelling;
 mod ending;
 mod fetching;

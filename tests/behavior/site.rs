@@ -16,7 +16,7 @@ use taskwright::{Client, JobId, Shutdown, State, Worker};
 use tokio::task::JoinHandle;
 
 /// How long anything may take before a case is given up; nothing here waits for it when all is well.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A store with faults on request, and a client of it.
 pub(crate) struct Site {

@@ -92,7 +92,7 @@ async fn past_its_grace_a_job_goes_back_and_keeps_its_attempts(site: &Site) {
 
 async fn an_abort_does_not_wait(site: &Site) {
     let gate = Gate::new();
-    let hour = Duration::from_secs(3_600);
+    let hour = Duration::from_hours(1);
     let mut worker = site.worker_with(tasks(), gate.states(), |options| {
         options.grace = hour;
         options.margin = hour;

@@ -93,11 +93,11 @@ impl Default for Backoff {
 mod tests {
     use super::*;
 
-    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    const YEAR: Duration = Duration::from_hours(365 * 24);
 
     #[test]
     fn every_kind_stays_below_its_cap_for_any_attempt() {
-        let cap = Duration::from_secs(60);
+        let cap = Duration::from_mins(1);
         let kinds = [Backoff::fixed(cap), Backoff::exponential(cap / 60, cap), Backoff::linear(cap / 60, cap)];
         for backoff in kinds {
             for attempt in [0, 1, 2, 31, 32, 33, u32::MAX] {
