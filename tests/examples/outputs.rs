@@ -34,7 +34,7 @@ fn said_output(name: &str) -> String {
     let source = fs::read_to_string(workspace().join("examples").join(name).with_extension("rs")).unwrap();
     let (_, output) = source.split_once("\n// Output:\n").unwrap_or_else(|| panic!("{name}.rs says no output"));
     let lines = output.lines().map(|line| line.strip_prefix("//").unwrap_or_else(|| panic!("not a comment: {line}")));
-    lines.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect()
+    lines.flat_map(|line| [line.strip_prefix(' ').unwrap_or(line), "\n"]).collect()
 }
 
 #[test]
