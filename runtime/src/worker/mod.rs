@@ -57,7 +57,7 @@ use slots::Slots;
 ///
 /// A program usually has one through [`App`](crate::App); this is for those that build their own.
 ///
-/// ```
+/// ```standalone_crate
 /// use std::sync::Arc;
 /// use taskwright::prelude::*;
 /// use taskwright::registry::Registry;
