@@ -25,7 +25,10 @@ fn every_message_of_the_macros_is_shown_by_a_case() {
         let source = fs::read_to_string(Path::new("../macros/src").join(file)).unwrap();
         for message in messages(&source) {
             let parts = fixed_parts(&message);
-            assert!(shown.lines().any(|line| in_order(line, &parts)), "no case shows this message of {file}: {message}");
+            assert!(
+                shown.lines().any(|line| in_order(line, &parts)),
+                "no case shows this message of {file}: {message}"
+            );
         }
     }
 }
