@@ -3,6 +3,8 @@
 //! `TRYBUILD=overwrite cargo test -p taskwright-ui-tests` writes what is said now beside the cases.
 //! `cargo test -p taskwright-ui-tests -- programs trybuild=impl_trait` runs the cases of that name.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::fs;
 use std::path::Path;
 
