@@ -1,4 +1,5 @@
 //! What the tests of this folder share.
 
+pub mod servers;
 pub mod toy;
 pub mod victim;
