@@ -77,7 +77,7 @@ async fn open(site: &Site, kind: Kind) -> Result<SqliteConnection> {
 /// Each statement inserts so many rows and commits.
 async fn insert(db: &mut SqliteConnection, rows: usize, statements: usize) -> Result<f64> {
     let payload = vec![b'x'; Noop::PAYLOAD];
-    let mut statement = sqlx::QueryBuilder::new("insert into jobs (payload) ");
+    let mut statement = sqlx::QueryBuilder::<sqlx::Sqlite>::new("insert into jobs (payload) ");
     statement.push_values(0..rows, |mut row, _| {
         row.push_bind(payload.as_slice());
     });
