@@ -1,7 +1,9 @@
 //! Real servers for tests: private, thrown away, and gone when their test process is.
 //!
-//! `TASKWRIGHT_TEST_<NAME>_URL` names one that runs already; else one is started from the programs on the machine, on a
-//! free port of the loopback and in a folder of its own, so that a test may kill it.
+//! They are started from the programs on the machine, on free ports of the loopback and in folders of their own, so that
+//! a test may kill them.
+//! What nobody kills may be shared: `TASKWRIGHT_TEST_<NAME>_URL` names a server for all tests that only use one, which
+//! `cargo xtask test` starts once for every test process.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
@@ -41,7 +43,7 @@ impl Kind {
         }
     }
 
-    /// The variable that names one that runs already.
+    /// The variable that names one for tests to share.
     #[must_use]
     pub fn variable(self) -> String {
         format!("TASKWRIGHT_TEST_{}_URL", self.word())
@@ -140,15 +142,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server of its own for one test, or the one that the environment names.
+    /// A server that nobody else has.
     ///
     /// # Errors
     ///
-    /// When there is neither.
+    /// When its programs are missing or don't work.
     pub fn start(kind: Kind) -> Result<Self, NoServer> {
-        if let Ok(url) = std::env::var(kind.variable()) {
-            return Ok(Self { kind, url, guardian: None });
-        }
         let programs = kind.programs().ok_or(NoServer::Missing(kind))?;
         let start = || {
             let port = free_port()?;
@@ -158,7 +157,7 @@ impl Server {
         Ok(Self { kind, url, guardian: Some(Mutex::new(guardian)) })
     }
 
-    /// The server that all tests of this process share, and nobody kills.
+    /// The server that tests share and nobody kills: the one that the environment names, or else one for this process.
     ///
     /// Where there is none, says so on standard error and answers `None`; see [`is_required`].
     ///
@@ -168,7 +167,8 @@ impl Server {
     #[must_use]
     pub fn shared(kind: Kind) -> Option<&'static Self> {
         static SERVERS: [OnceLock<Option<Server>>; Kind::ALL.len()] = [const { OnceLock::new() }; Kind::ALL.len()];
-        SERVERS[kind as usize].get_or_init(|| Self::private(kind)).as_ref()
+        let given = || std::env::var(kind.variable()).ok().map(|url| Self { kind, url, guardian: None });
+        SERVERS[kind as usize].get_or_init(|| given().or_else(|| Self::private(kind))).as_ref()
     }
 
     /// A server of its own for a test that kills it, under the same terms as [`shared`](Self::shared).
@@ -198,12 +198,6 @@ impl Server {
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
-    }
-
-    /// Whether the environment named it, so that nobody may kill it.
-    #[must_use]
-    pub fn is_given(&self) -> bool {
-        self.guardian.is_none()
     }
 
     /// Kills it as a crash would. What it had written stays.
@@ -257,11 +251,11 @@ await() {
 }
 finish() { true; }
 alive() { kill -0 $pid 2> /dev/null; }
-# Its processes share a session, and are gone when none is left but those whose end nobody has asked for.
+# Its processes share a session, and are gone when none has a thread left.
 crash() {
     kill -KILL -$pid
     wait $pid
-    while ps -o stat= -g $pid | grep -q '^[^Z]'; do sleep 0.02; done
+    while ps -o stat= -g $pid | grep -q '^[^Z]\|l'; do sleep 0.02; done
 } 2> /dev/null
 prepare "$@" > log 2>&1 && launch "$@" && await && echo ready || exit 1
 while read -r command; do
@@ -440,9 +434,6 @@ mod tests {
     fn lives_and_dies(kind: Kind) {
         let Some(server) = Server::private(kind) else { return };
         assert!(accepts(&server), "{kind} accepts connections");
-        if server.is_given() {
-            return;
-        }
         server.kill().unwrap();
         assert!(!accepts(&server), "{kind} was killed");
         server.start_again().unwrap();

@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask ci` and `cargo xtask bench`.
+//! The project's own commands: `cargo xtask test`, `ci`, `services` and `bench`.
 
 mod cargo;
 mod gates;
 mod report;
+mod services;
 mod tally;
 mod tests;
 
@@ -26,6 +27,8 @@ enum Task {
     Test,
     /// Checks formatting, lints, documentation and every feature alone, then runs every test.
     Ci,
+    /// Starts the servers that tests share, and keeps them until Ctrl-C.
+    Services,
     /// Measures this build: throughput, latency, idle cost, rescue.
     Bench {
         /// Options of the benchmark; `--help` lists them.
@@ -41,6 +44,10 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Ci => {
             gates::run_all(&mut report)?;
             tests::run_all(&mut report)?;
+        }
+        Task::Services => {
+            services::Services::start()?.keep()?;
+            return Ok(ExitCode::SUCCESS);
         }
         Task::Bench { options } => return bench(&options),
     }
