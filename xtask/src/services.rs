@@ -29,8 +29,10 @@ impl Services {
     }
 
     fn start_present() -> Result<Self> {
-        let mut command =
-            cargo(&["run", "--quiet", "--package", "taskwright-tests", "--all-features", "--bin", "servers"]);
+        // Built as the tests are, so that it is built once.
+        let built = run(cargo(&["build", "--quiet", "--workspace", "--all-features", "--bin", "servers"]))?;
+        ensure!(built.success(), "the program that keeps the servers does not build");
+        let mut command = Command::new(env::current_exe()?.with_file_name("servers"));
         let mut keeper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let output = BufReader::new(keeper.stdout.take().context("the keeper of the servers has no output")?);
         let mut services = Self { keeper, variables: Vec::new(), missing: Vec::new() };
