@@ -52,6 +52,7 @@ impl Toy {
             name: "toy",
             location: "toy:".to_owned(),
             durability: "nothing survives the end of the process".to_owned(),
+            warnings: Vec::new(),
             atomic_push: true,
             limits,
         };

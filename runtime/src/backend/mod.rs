@@ -151,6 +151,8 @@ pub struct Info {
     pub location: String,
     /// What survives what, in words: `fsync at every commit`.
     pub durability: String,
+    /// What in its configuration puts jobs at risk, one sentence each; `doctor` shows them.
+    pub warnings: Vec<String>,
     /// Whether a push stores all of its batch or nothing.
     pub atomic_push: bool,
     /// Sizes and times past which the core works around it or refuses.

@@ -121,6 +121,8 @@ fn store(backend: &dyn Backend) -> Vec<Check> {
     } else {
         Check::ok("durability", &info.durability)
     });
+    let help = "jobs are at risk until the server is configured otherwise";
+    checks.extend(info.warnings.iter().map(|warning| Check::warn("durability", warning, help)));
     let facets = [
         ("results", backend.results().is_some(), "handles can't be awaited"),
         ("wake-up", backend.wake().is_some(), "workers find jobs by polling only"),

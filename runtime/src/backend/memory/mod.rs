@@ -112,6 +112,7 @@ impl Memory {
             name: "memory",
             location,
             durability: "nothing survives the end of the process".to_owned(),
+            warnings: Vec::new(),
             atomic_push: true,
             limits: LIMITS,
         };

@@ -195,7 +195,8 @@ fn info(settings: &Settings) -> Info {
         max_claim: 1_000,
         time_precision: Duration::from_micros(1),
     };
-    Info { name: "sqlite", location, durability: durability.to_owned(), atomic_push: true, limits }
+    let (durability, warnings) = (durability.to_owned(), Vec::new());
+    Info { name: "sqlite", location, durability, warnings, atomic_push: true, limits }
 }
 
 impl fmt::Debug for Sqlite {
