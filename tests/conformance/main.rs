@@ -13,29 +13,49 @@ use taskwright_tests::toy::FreshToy;
 
 use self::stores::{FreshMemory, FreshSqlite};
 
+mod guarantees;
 mod stores;
 mod twins;
+
+/// A kind of store, and what it is called.
+#[derive(Clone)]
+pub(crate) struct Suite {
+    /// In the names of tests.
+    name: &'static str,
+    /// For people.
+    title: &'static str,
+    setup: Arc<dyn Setup>,
+}
 
 fn main() -> std::io::Result<ExitCode> {
     let arguments = Arguments::from_args();
     // It goes, with all the databases in it, when the tests are done.
     let folder = tempfile::tempdir()?;
-    let mut trials = suite("memory", FreshMemory::default());
-    trials.extend(suite("sqlite", FreshSqlite::new(&folder)));
-    trials.extend(suite("toy", FreshToy));
+    let suites = vec![
+        Suite::new("memory", "memory", FreshMemory::default()),
+        Suite::new("sqlite", "SQLite", FreshSqlite::new(&folder)),
+    ];
+    let mut trials: Vec<_> = suites.iter().flat_map(Suite::trials).collect();
+    trials.push(guarantees::trial(suites));
+    trials.extend(Suite::new("toy", "a toy", FreshToy).trials());
     trials.extend(twins::trials());
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
-/// The whole suite on one backend.
-fn suite(backend: &str, setup: impl Setup + 'static) -> Vec<Trial> {
-    let setup: Arc<dyn Setup> = Arc::new(setup);
-    cases().iter().map(|case| trial(backend, case, &setup)).collect()
-}
+impl Suite {
+    fn new(name: &'static str, title: &'static str, setup: impl Setup + 'static) -> Self {
+        Self { name, title, setup: Arc::new(setup) }
+    }
 
-fn trial(backend: &str, case: &'static Case, setup: &Arc<dyn Setup>) -> Trial {
-    let lacks = case.lacks(&**setup).map(|ability| format!("no {ability}")).unwrap_or_default();
-    let setup = Arc::clone(setup);
-    let run = move || case.run(setup).map_err(|error| Failed::from(format!("{error:?}")));
-    Trial::test(format!("{backend}::{}", case.path()), run).with_kind(lacks)
+    /// Every case on this kind of store.
+    fn trials(&self) -> Vec<Trial> {
+        cases().iter().map(|case| self.trial(case)).collect()
+    }
+
+    fn trial(&self, case: &'static Case) -> Trial {
+        let lacks = case.lacks(&*self.setup).map(|ability| format!("no {ability}")).unwrap_or_default();
+        let setup = Arc::clone(&self.setup);
+        let run = move || case.run(setup).map_err(|error| Failed::from(format!("{error:?}")));
+        Trial::test(format!("{}::{}", self.name, case.path()), run).with_kind(lacks)
+    }
 }
