@@ -21,6 +21,15 @@ pub async fn linger(name: String) -> TaskResult {
     std::future::pending().await
 }
 
+/// Which version of its program a worker is of; they differ in the tasks of `versions.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// The one before.
+    Old,
+    /// The present one.
+    New,
+}
+
 /// A worker process, killed without a warning when it is dropped.
 #[derive(Debug)]
 pub struct Victim {
@@ -34,9 +43,10 @@ impl Victim {
     /// # Errors
     ///
     /// When the process can't be started or ends before it is ready.
-    pub fn start(program: &Path, url: &str, lease: Duration) -> anyhow::Result<Self> {
+    pub fn start(program: &Path, url: &str, lease: Duration, version: Version) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         command.arg(url).arg(lease.as_millis().to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args((version == Version::Old).then_some("old"));
         let mut process = command.spawn()?;
         let stdout = process.stdout.take().ok_or_else(|| anyhow::anyhow!("the process has no output"))?;
         let mut victim = Self { process, lines: BufReader::new(stdout) };

@@ -1,4 +1,4 @@
-//! A worker that is made to be killed: `victim <url> [lease in milliseconds]`.
+//! A worker that is made to be killed: `victim <url> [lease in milliseconds] [old]`.
 //!
 //! It writes a line to standard output for each attempt that begins, so that a test sees what it is at.
 
@@ -12,6 +12,9 @@ use taskwright::worker::WorkerOptions;
 use taskwright::{Shutdown, Worker};
 use taskwright_tests::victim::{Linger, Mark};
 
+#[path = "../versions.rs"]
+mod versions;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -19,6 +22,11 @@ async fn main() -> anyhow::Result<()> {
     let lease = arguments.next().map_or(Ok(1_000), |lease| lease.parse())?;
     let client = Client::connect(&url).await?;
     let registry = Registry::new().with::<Mark>()?.with::<Linger>()?;
+    let registry = if arguments.next().as_deref() == Some("old") {
+        registry.with::<versions::old::Bill>()?
+    } else {
+        registry.with::<versions::new::Bill>()?.with::<versions::new::Remind>()?
+    };
     let options = WorkerOptions {
         lease: Duration::from_millis(lease),
         poll: Duration::from_millis(100),
