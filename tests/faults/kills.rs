@@ -1,4 +1,4 @@
-//! Workers that are killed at any moment lose nothing, and neither does a server.
+//! Workers that are killed at any moment lose nothing.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,6 @@ use crate::sites::{Site, jobs, until_left};
 
 const JOBS: u64 = 10_000;
 const KILLS: usize = 12;
-const RESTARTS: usize = 3;
 
 /// Random moments, each said as how many jobs are left then, the first one first.
 fn moments(count: usize) -> Vec<u64> {
@@ -56,21 +55,6 @@ pub(crate) async fn workers_are_killed_at_random_moments(site: &Site) {
     let jobs = check(&client, &ids).await;
     // The test has killed something only if some job was in somebody's hands.
     assert!(jobs.iter().any(|job| job.crashes > 0), "no kill hit anything");
-}
-
-/// The workers live on and find the server again, and so does the client.
-pub(crate) async fn server_restarts_in_the_middle(site: &Site) {
-    let server = site.server.as_ref().unwrap();
-    let client = site.client().await;
-    let ids = dispatch(&client).await;
-    let _workers = [site.start(), site.start()];
-    for moment in moments(RESTARTS) {
-        until_left(&client, moment).await;
-        server.kill().unwrap();
-        server.start_again().unwrap();
-    }
-    until_left(&client, 0).await;
-    check(&client, &ids).await;
 }
 
 /// F5: the same machine, another process: rescued within the lease.

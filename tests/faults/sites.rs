@@ -1,4 +1,4 @@
-//! Where the jobs of a fault test are: a file, or a server that nobody else uses.
+//! Where the jobs of a fault test are: a place that nobody else uses.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +6,6 @@ use std::time::Duration;
 use taskwright::Client;
 use taskwright::backend::JobFilter;
 use taskwright::job::Job;
-use taskwright_tests::servers::{Kind, Server};
 use taskwright_tests::victim::{Version, Victim};
 use tempfile::TempDir;
 
@@ -20,28 +19,22 @@ const PATIENCE: Duration = Duration::from_mins(4);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
     Sqlite,
-    Server(Kind),
 }
 
 /// One place, gone with its jobs when it is dropped.
 pub(crate) struct Site {
     pub(crate) url: String,
-    pub(crate) server: Option<Server>,
     _folder: TempDir,
 }
 
 impl Site {
-    /// A new place; `None` where there is no such server, which is said.
-    pub(crate) fn new(place: Place) -> Option<Self> {
+    /// A new place.
+    pub(crate) fn new(place: Place) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (url, server) = match place {
-            Place::Sqlite => (format!("sqlite:{}", folder.path().join("jobs.db").display()), None),
-            Place::Server(kind) => {
-                let server = Server::private(kind)?;
-                (server.url().to_owned(), Some(server))
-            }
+        let url = match place {
+            Place::Sqlite => format!("sqlite:{}", folder.path().join("jobs.db").display()),
         };
-        Some(Self { url, server, _folder: folder })
+        Self { url, _folder: folder }
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -64,16 +57,15 @@ pub(crate) async fn jobs(client: &Client) -> Vec<Job> {
     client.backend().inspect().unwrap().list(&JobFilter::default(), None, 100_000).await.unwrap()
 }
 
-/// How many jobs have not ended; `None` while the store does not answer.
-async fn unfinished(client: &Client) -> Option<u64> {
-    let queues = client.backend().inspect().unwrap().queues().await.ok()?;
-    Some(queues.iter().flat_map(|queue| queue.counts.values()).sum())
+async fn unfinished(client: &Client) -> u64 {
+    let queues = client.backend().inspect().unwrap().queues().await.unwrap();
+    queues.iter().flat_map(|queue| queue.counts.values()).sum()
 }
 
 /// Waits until at most `count` jobs are unfinished.
 pub(crate) async fn until_left(client: &Client, count: u64) {
     let waiting = async {
-        while unfinished(client).await.is_none_or(|left| left > count) {
+        while unfinished(client).await > count {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
@@ -87,9 +79,7 @@ macro_rules! on_every_site {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    if let Some(site) = $crate::sites::Site::new($place) {
-                        $test(&site).await;
-                    }
+                    $test(&$crate::sites::Site::new($place)).await;
                 }
             )+
         }
