@@ -116,7 +116,7 @@ impl LeaseRow {
     }
 
     fn is_open(&self, place: usize) -> bool {
-        self.settled.get(place / 8).is_some_and(|byte| byte & (1 << (place % 8)) == 0)
+        is_open(&self.settled, place)
     }
 
     /// Marks a job as settled.
@@ -161,6 +161,16 @@ impl LeaseRow {
             self.lapses = first.unwrap_or(self.lapses);
         }
     }
+}
+
+/// The jobs that a lease with these columns still holds; what can't be read is passed over.
+pub(super) fn open_members(members: &[u8], settled: &[u8]) -> impl Iterator<Item = JobId> {
+    let ids = members.chunks_exact(16).enumerate();
+    ids.filter(|(place, _)| is_open(settled, *place)).filter_map(|(_, id)| job_id(id).ok())
+}
+
+fn is_open(settled: &[u8], place: usize) -> bool {
+    settled.get(place / 8).is_some_and(|byte| byte & (1 << (place % 8)) == 0)
 }
 
 fn moments(bytes: &[u8]) -> Vec<i64> {

@@ -10,17 +10,54 @@
 //! instead of rewriting them, and fencing, rescue and "what runs where" are one row a claim.
 //! Unique keys, called-off jobs, progress, pauses and elections live in small tables that only they touch.
 //!
-//! What the dialects share is here; their folders hold statements and driver code:
+//! Every operation is written once, as a `Work` over the `Tables` of any dialect; the facets hand it to a `Store`:
 //!
-//! - `record`: a job as columns.
-//! - `lease`: a claim as one row.
-//! - `moves`: what changed places in one operation.
+//! - `work`: what an operation is, and how much of other transactions it may see.
+//! - `tables`: what a dialect supplies, and how statements are written for all of them.
+//! - `push`, `claim`, `extend`, `settle`, `cancel`, `reap`: the operations of the contract.
+//! - `results`, `leader`, `inspect`, with `search`, `change` and `counts`: the facets.
+//! - `places`, `leases`, `moves`: reading and writing what lies where.
+//! - `record`: a job as columns. `lease`: a claim as one row. Both are believed only once they are read.
 //! - `news`: hints within the process.
 //! - `migrations`: which schema a database has, and which it needs.
+//!
+//! # What a dialect supplies
+//!
+//! A folder with the same file names as the others:
+//!
+//! - `connect`: from a URL to connections.
+//! - `schema`: the tables, with the names of columns that the shared statements use, and how a database gets them (P17).
+//! - `tables`: `Tables` for a connection: it runs statements in its own words (`?`, `IN (?..)`, table names), reads rows
+//!   by column, and has statements of its own for the hot path and for what its database says differently.
+//! - a `Store`, which runs a `Work` in a transaction, gives it the database's time, read once a transaction, and tells
+//!   the `News` after the commit. A server's gives the transaction the work's isolation, and does the whole work again,
+//!   a bounded number of times, when another transaction was in its way: a serialization failure, a deadlock, a row that
+//!   appeared meanwhile, or [`raced`](work::raced).
+//! - `wake` and `transaction`: the facets that are made of driver code.
+//! - `error`: what the driver's errors mean to a caller.
+//!
+//! Operations are written for transactions that run beside each other: a lease is locked before it is marked, jobs that
+//! somebody else takes are passed over, and what appears under two names in one statement is one consistent look.
 
+mod cancel;
+mod change;
+mod claim;
+mod counts;
+mod extend;
+mod inspect;
+mod leader;
 mod lease;
+mod leases;
 mod migrations;
 mod moves;
 mod news;
+mod places;
+mod push;
+mod reap;
 mod record;
+mod results;
+mod search;
+mod settle;
 pub mod sqlite;
+mod tables;
+mod work;

@@ -49,34 +49,27 @@ use tokio_util::task::TaskTracker;
 
 use self::connect::{Opener, Place, Settings, Synchronous};
 use self::reader::Readers;
-use self::writer::{Work, Writer};
+use self::writer::Writer;
+use super::cancel::CancelWork;
+use super::claim::ClaimWork;
+use super::extend::ExtendWork;
 use super::news::Listeners;
+use super::push::PushWork;
+use super::reap::ReapWork;
+use super::settle::SettleWork;
+use super::work::{Store, Work};
 use crate::backend::{
     Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Limits, Push, Pushed, Reap,
     Reaped, Results, Settled, Settlement, Transaction, Wake,
 };
 use crate::error::Result;
-use crate::time::{Clock, Timestamp};
+use crate::time::Clock;
 
-mod cancel;
-mod change;
-mod claim;
 mod connect;
-mod counts;
 mod error;
-mod extend;
-mod inspect;
-mod leader;
-mod leases;
-mod places;
-mod push;
 mod reader;
-mod reap;
-mod results;
 mod schema;
-mod search;
-mod settle;
-mod statements;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -134,11 +127,11 @@ impl Sqlite {
         let listeners = listeners(path.as_ref());
         Ok(Self {
             info,
-            clock,
-            readers: path.is_some().then(|| Readers::new(opener.clone())),
+            readers: path.is_some().then(|| Readers::new(opener.clone(), clock.clone())),
             path,
             opener: opener.clone(),
-            writer: Writer::new(opener, db, Arc::clone(&listeners)),
+            writer: Writer::new(opener, clock.clone(), db, Arc::clone(&listeners)),
+            clock,
             listeners,
             closed: Arc::default(),
             tasks: TaskTracker::new(),
@@ -147,16 +140,15 @@ impl Sqlite {
             watching: Arc::default(),
         })
     }
+}
 
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
+#[async_trait]
+impl Store for Sqlite {
     async fn write<W: Work>(&self, work: W) -> Result<W::Answer> {
         self.writer.run(work).await
     }
 
-    /// Reads from one consistent state; in memory, where only one connection exists, in the writer's queue.
+    /// In memory, where only one connection exists, in the writer's queue.
     async fn read<W: Work>(&self, work: W) -> Result<W::Answer> {
         match &self.readers {
             Some(readers) => readers.run(work).await,
@@ -227,33 +219,33 @@ impl Backend for Sqlite {
         }
         // Forgetting old batches costs a statement, and one push in so many keeps up with the others.
         let tidies = self.pushes.fetch_add(1, Ordering::Relaxed).is_multiple_of(64);
-        self.write(push::PushWork::new(push, self.now(), tidies)?).await
+        self.write(PushWork::new(push, tidies)?).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed> {
-        self.write(claim::ClaimWork::new(claim, self.now())).await
+        self.write(ClaimWork::new(claim)).await
     }
 
     async fn extend(&self, extend: &Extend) -> Result<Extended> {
-        self.write(extend::ExtendWork::new(extend, self.now())?).await
+        self.write(ExtendWork::new(extend)?).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         if settlements.is_empty() {
             return Ok(Vec::new());
         }
-        self.write(settle::SettleWork::new(settlements, self.now())).await
+        self.write(SettleWork::new(settlements)).await
     }
 
     async fn cancel(&self, cancel: &Cancel) -> Result<Vec<Cancelled>> {
         if cancel.ids.is_empty() {
             return Ok(Vec::new());
         }
-        self.write(cancel::CancelWork::new(cancel, self.now())).await
+        self.write(CancelWork::new(cancel)).await
     }
 
     async fn reap(&self, reap: &Reap) -> Result<Reaped> {
-        self.write(reap::ReapWork::new(*reap, self.now())).await
+        self.write(ReapWork { reap: *reap }).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -7,9 +7,10 @@ use tokio::sync::Semaphore;
 
 use super::connect::Opener;
 use super::error::{closed, fault};
-use super::writer::Work;
 use crate::backend::sql::news::News;
+use crate::backend::sql::work::Work;
 use crate::error::Result;
+use crate::time::Clock;
 
 /// How many reads go on at once.
 const READERS: usize = 2;
@@ -17,6 +18,7 @@ const READERS: usize = 2;
 /// A small pool of reading connections, opened when first needed.
 pub(super) struct Readers {
     opener: Opener,
+    clock: Clock,
     /// One permit a connection; closed with the pool.
     permits: Semaphore,
     /// Connections that nobody uses at the moment. Held to take or give one, never across an await.
@@ -24,8 +26,8 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn new(opener: Opener) -> Self {
-        Self { opener, permits: Semaphore::new(READERS), idle: Mutex::default() }
+    pub(super) fn new(opener: Opener, clock: Clock) -> Self {
+        Self { opener, clock, permits: Semaphore::new(READERS), idle: Mutex::default() }
     }
 
     /// Runs `work` on one consistent state of the database.
@@ -39,7 +41,7 @@ impl Readers {
             None => self.opener.reader().await?,
         };
         sqlx::query("BEGIN").execute(&mut db).await.map_err(fault)?;
-        let answer = work.run(&mut db, &mut News::default()).await?;
+        let answer = work.run(&mut db, self.clock.now(), &mut News::default()).await?;
         sqlx::query("COMMIT").execute(&mut db).await.map_err(fault)?;
         self.lock().push(db);
         Ok(answer)

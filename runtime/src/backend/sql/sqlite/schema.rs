@@ -43,7 +43,7 @@ const FIRST: &[&str] = &[
         newest BLOB NOT NULL,
         settled BLOB NOT NULL,
         members BLOB NOT NULL,
-        each BLOB,
+        moments BLOB,
         jobs BLOB NOT NULL
     ) STRICT",
     // For the reaper.
@@ -79,7 +79,7 @@ const FIRST: &[&str] = &[
     // For retention.
     "CREATE INDEX taskwright_finished_end ON taskwright_finished (state, ends)",
     "CREATE TABLE taskwright_unique (
-        key TEXT NOT NULL PRIMARY KEY,
+        unique_key TEXT NOT NULL PRIMARY KEY,
         job BLOB NOT NULL
     ) STRICT, WITHOUT ROWID",
     // Batches pushed within the last hour, and the jobs of each that were refused.

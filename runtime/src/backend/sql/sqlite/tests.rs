@@ -7,11 +7,15 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 
 use super::*;
+use crate::backend::sql::news::News;
+use crate::backend::sql::tables::{Columns, Tables};
+use crate::backend::sql::work::Isolation;
 use crate::backend::{Hint, InTransaction, JobFilter, Listener, QueueClaim, Renewal, WorkerRecord};
 use crate::codec::{Codec, Payload};
 use crate::error::ErrorKind;
 use crate::job::{BatchId, Job, JobId, JobSpec, Lease, Name, NewJob, State, Unique, When, WorkerId};
 use crate::policy::{Backoff, Verdict};
+use crate::time::Timestamp;
 
 const TTL: Duration = Duration::from_secs(30);
 
@@ -130,9 +134,10 @@ async fn a_claim_does_not_wait_for_the_disk_and_a_push_after_it_does() {
     impl<const DURABLE: bool> Work for Synchronous<DURABLE> {
         type Answer = i64;
         const DURABLE: bool = DURABLE;
+        const ISOLATION: Isolation = Isolation::ReadCommitted;
 
-        async fn run(&mut self, db: &mut SqliteConnection, _: &mut super::super::news::News) -> Result<i64> {
-            Ok(sqlx::query("PRAGMA synchronous").fetch_one(db).await.unwrap().get(0))
+        async fn run<Db: Tables>(&mut self, db: &mut Db, _: Timestamp, _: &mut News) -> Result<i64> {
+            db.fetch("PRAGMA synchronous", &[]).await.unwrap()[0].integer(0)
         }
     }
 
@@ -280,7 +285,7 @@ async fn the_claims_plan_seeks_in_the_index_whatever_lies_beside() {
     let sqlite = disk.open().await;
     let plan = async || {
         let mut db = disk.by_hand().await;
-        let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", claim::take_statement(1)));
+        let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", tables::take_statement(1)));
         let rows = sqlx::query(sql).fetch_all(&mut db).await.unwrap();
         rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>()
     };
@@ -363,7 +368,7 @@ async fn a_lease_edited_into_nonsense_becomes_dead_letters() {
         "UPDATE taskwright_leases SET settled = x''",
         "UPDATE taskwright_leases SET members = x'01'",
         "UPDATE taskwright_leases SET worker = x''",
-        "UPDATE taskwright_leases SET each = x'0102'",
+        "UPDATE taskwright_leases SET moments = x'0102'",
     ] {
         let disk = Disk::new();
         let clock = Clock::stopped();
@@ -444,7 +449,7 @@ async fn as_another_process(disk: &Disk) -> Sqlite {
     let mut sqlite = disk.open().await;
     let opener = sqlite.opener.clone();
     let apart: Arc<Listeners> = Arc::default();
-    sqlite.writer = Writer::new(opener.clone(), opener.writer().await.unwrap(), Arc::clone(&apart));
+    sqlite.writer = Writer::new(opener.clone(), Clock::system(), opener.writer().await.unwrap(), Arc::clone(&apart));
     sqlite.listeners = apart;
     sqlite
 }
@@ -556,10 +561,11 @@ async fn one_bad_operation_of_a_group_fails_alone() {
     impl Work for Fails {
         type Answer = ();
         const DURABLE: bool = true;
+        const ISOLATION: Isolation = Isolation::ReadCommitted;
 
-        async fn run(&mut self, db: &mut SqliteConnection, _: &mut super::super::news::News) -> Result<()> {
-            sqlx::query("DELETE FROM taskwright_batches").execute(&mut *db).await.unwrap();
-            sqlx::query("INSERT INTO nowhere VALUES (1)").execute(db).await.map_err(error::fault)?;
+        async fn run<Db: Tables>(&mut self, db: &mut Db, _: Timestamp, _: &mut News) -> Result<()> {
+            db.execute("DELETE FROM taskwright_batches", &[]).await.unwrap();
+            db.execute("INSERT INTO nowhere VALUES (1)", &[]).await?;
             Ok(())
         }
     }

@@ -11,9 +11,9 @@ use sqlx::{Connection, Row, SqliteConnection};
 
 use super::Sqlite;
 use super::error::{closed, fault};
-use super::push::PushWork;
-use super::writer::Work;
 use crate::backend::sql::news::News;
+use crate::backend::sql::push::PushWork;
+use crate::backend::sql::work::Work;
 use crate::backend::{InTransaction, Push, Pushed, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -45,10 +45,10 @@ impl Transaction for Sqlite {
             return Ok(Vec::new());
         }
         self.check_same_database(db).await?;
-        let mut work = PushWork::new(push, self.now(), false)?;
+        let mut work = PushWork::new(push, false)?;
         // A savepoint: after an error the caller's transaction is as before, and so it is when this future is dropped.
         let mut savepoint = db.begin().await.map_err(fault)?;
-        let answers = work.run(&mut savepoint, &mut News::default()).await?;
+        let answers = work.run(&mut *savepoint, self.clock.now(), &mut News::default()).await?;
         savepoint.commit().await.map_err(fault)?;
         self.hint_after_commit(work.news());
         Ok(answers)

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::Sqlite;
 use super::connect::Opener;
 use super::error::{closed, fault};
-use super::places::text;
 use crate::backend::sql::news::{Listeners, News};
+use crate::backend::sql::tables::Columns;
 use crate::backend::{Listener, Wake};
 use crate::error::Result;
 use crate::job::Name;
@@ -156,7 +156,7 @@ impl Watch {
                 WHERE queue = level.queue AND priority = level.priority AND due <= ?
             )";
         let rows = sqlx::query(DUE).bind(self.clock.now().as_micros()).fetch_all(db).await.map_err(fault)?;
-        let names = rows.iter().map(|row| Ok(Name::new(text(row, 0)?).ok()));
+        let names = rows.iter().map(|row| Ok(Name::new(row.text(0)?).ok()));
         Ok(names.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 }

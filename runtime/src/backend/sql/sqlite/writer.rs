@@ -13,30 +13,17 @@ use tokio::sync::{Notify, oneshot};
 use super::connect::Opener;
 use super::error::{closed, fault};
 use crate::backend::sql::news::{Listeners, News};
+use crate::backend::sql::work::Work;
 use crate::error::{Error, Result};
+use crate::time::{Clock, Timestamp};
 
 /// How many operations share a transaction at most, so that none waits for long.
 const MOST_TOGETHER: usize = 64;
 
-/// What one operation does inside a transaction.
-#[async_trait]
-pub(super) trait Work: Send + 'static {
-    /// What the caller is told after the commit.
-    type Answer: Send + 'static;
-
-    /// Whether its commit must have reached the disk before it is acknowledged.
-    ///
-    /// A lost claim or heartbeat is a lease that was never given or renewed, and SQLite loses only the latest commits,
-    /// so those need not wait for the disk.
-    const DURABLE: bool;
-
-    /// Does it. Runs again from the start when the transaction could not be committed because of another operation.
-    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<Self::Answer>;
-}
-
 /// The queue before the one connection that writes.
 pub(super) struct Writer {
     opener: Opener,
+    clock: Clock,
     listeners: Arc<Listeners>,
     /// Held to look at or change the queue, never across an await.
     state: Mutex<State>,
@@ -62,10 +49,10 @@ struct Held {
 }
 
 impl Writer {
-    pub(super) fn new(opener: Opener, db: SqliteConnection, listeners: Arc<Listeners>) -> Arc<Self> {
+    pub(super) fn new(opener: Opener, clock: Clock, db: SqliteConnection, listeners: Arc<Listeners>) -> Arc<Self> {
         let connection = Some(Held::new(db, &opener));
         let state = State { queue: VecDeque::new(), draining: false, connection, closed: false };
-        Arc::new(Self { opener, listeners, state: Mutex::new(state), idle: Notify::new() })
+        Arc::new(Self { opener, clock, listeners, state: Mutex::new(state), idle: Notify::new() })
     }
 
     /// Queues `work` and waits until it is committed.
@@ -163,7 +150,7 @@ impl Drop for Drain {
 
 /// Runs a group in one transaction; when one of them fails, each in its own, so that it fails alone.
 async fn commit(writer: &Writer, held: &mut Held, mut group: Vec<Box<dyn Queued>>) {
-    match attempt(held, &mut group).await {
+    match attempt(held, writer.clock.now(), &mut group).await {
         Ok(news) => {
             // Before the callers go on, so that no hint comes later than what its cause's caller does next.
             writer.listeners.tell(&news);
@@ -192,12 +179,12 @@ enum Failed {
     All(Error),
 }
 
-async fn attempt(held: &mut Held, group: &mut [Box<dyn Queued>]) -> Result<News, Failed> {
+async fn attempt(held: &mut Held, now: Timestamp, group: &mut [Box<dyn Queued>]) -> Result<News, Failed> {
     let durable = group.iter().any(|queued| queued.durable());
     held.begin(durable).await.map_err(Failed::All)?;
     let mut news = News::default();
     for queued in group {
-        if let Err(error) = queued.run(&mut held.db, &mut news).await {
+        if let Err(error) = queued.run(&mut held.db, now, &mut news).await {
             held.roll_back().await;
             return Err(Failed::One(error));
         }
@@ -246,7 +233,7 @@ impl Held {
 #[async_trait]
 trait Queued: Send {
     fn durable(&self) -> bool;
-    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<()>;
+    async fn run(&mut self, db: &mut SqliteConnection, now: Timestamp, news: &mut News) -> Result<()>;
     /// Tells the caller what the work came to, after the commit.
     fn answer(self: Box<Self>);
     fn refuse(self: Box<Self>, error: Error);
@@ -265,8 +252,8 @@ impl<W: Work> Queued for Entry<W> {
         W::DURABLE
     }
 
-    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<()> {
-        self.done = Some(self.work.run(db, news).await?);
+    async fn run(&mut self, db: &mut SqliteConnection, now: Timestamp, news: &mut News) -> Result<()> {
+        self.done = Some(self.work.run(db, now, news).await?);
         Ok(())
     }
 

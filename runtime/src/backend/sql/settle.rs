@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
 
+use super::lease::LeaseRow;
 use super::leases::Note;
-use super::writer::Work;
+use super::moves::Moves;
+use super::news::News;
+use super::tables::Tables;
+use super::work::{Isolation, Work};
 use super::{leases, places};
-use crate::backend::sql::lease::LeaseRow;
-use crate::backend::sql::moves::Moves;
-use crate::backend::sql::news::News;
 use crate::backend::{Settled, Settlement};
 use crate::error::Result;
 use crate::job::JobId;
@@ -20,12 +20,11 @@ use crate::time::Timestamp;
 /// One batch of settlements.
 pub(super) struct SettleWork {
     settlements: Vec<Settlement>,
-    now: Timestamp,
 }
 
 impl SettleWork {
-    pub(super) fn new(settlements: &[Settlement], now: Timestamp) -> Self {
-        Self { settlements: settlements.to_vec(), now }
+    pub(super) fn new(settlements: &[Settlement]) -> Self {
+        Self { settlements: settlements.to_vec() }
     }
 }
 
@@ -33,13 +32,15 @@ impl SettleWork {
 impl Work for SettleWork {
     type Answer = Vec<Settled>;
     const DURABLE: bool = true;
+    // The leases are locked first, and whoever calls a job off locks them too.
+    const ISOLATION: Isolation = Isolation::ReadCommitted;
 
-    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<Vec<Settled>> {
-        let mut leases = leases::load(db, &self.tokens()).await?;
+    async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Vec<Settled>> {
+        let mut leases = leases::lock(db, &self.tokens()).await?;
         let candidates = self.noted(&leases);
         let notes = leases::notes(db, &candidates).await?;
         let mut moves = Moves::default();
-        let settle = |end: &Settlement| self.settle(end, &mut leases, &notes, &mut moves);
+        let settle = |end: &Settlement| settle(end, &mut leases, &notes, now, &mut moves);
         let answers = self.settlements.iter().map(settle).collect::<Result<Vec<_>>>()?;
         leases::write_settled(db, &leases.values().collect::<Vec<_>>()).await?;
         leases::forget_notes(db, &candidates).await?;
@@ -64,26 +65,27 @@ impl SettleWork {
         let noted = |end: &&Settlement| lease(end).is_some_and(|row| row.noted && row.open(end.lease.job).is_some());
         self.settlements.iter().filter(noted).map(|end| end.lease.job).collect()
     }
+}
 
-    fn settle(
-        &self,
-        end: &Settlement,
-        leases: &mut HashMap<i64, LeaseRow>,
-        notes: &HashMap<JobId, Note>,
-        moves: &mut Moves,
-    ) -> Result<Settled> {
-        let Some(row) = leases.get_mut(&end.lease.token.cast_signed()) else { return Ok(Settled::LeaseLost) };
-        let Some(place) = row.open(end.lease.job) else { return Ok(Settled::LeaseLost) };
-        row.close(place);
-        let note = notes.get(&end.lease.job);
-        let mut job = end.job.clone();
-        if let Some(progress) = note.and_then(|note| note.progress.as_ref()) {
-            job.progress = Some(progress.clone());
-        }
-        let called_off = note.and_then(|note| note.called_off.as_deref());
-        let placement = state::settle(&mut job, &end.verdict, self.now);
-        let placement = state::heed(&mut job, placement, called_off, self.now);
-        moves.place(&job, placement)?;
-        Ok(Settled::Applied)
+/// Ends one attempt, if its lease is live.
+fn settle(
+    end: &Settlement,
+    leases: &mut HashMap<i64, LeaseRow>,
+    notes: &HashMap<JobId, Note>,
+    now: Timestamp,
+    moves: &mut Moves,
+) -> Result<Settled> {
+    let Some(row) = leases.get_mut(&end.lease.token.cast_signed()) else { return Ok(Settled::LeaseLost) };
+    let Some(place) = row.open(end.lease.job) else { return Ok(Settled::LeaseLost) };
+    row.close(place);
+    let note = notes.get(&end.lease.job);
+    let mut job = end.job.clone();
+    if let Some(progress) = note.and_then(|note| note.progress.as_ref()) {
+        job.progress = Some(progress.clone());
     }
+    let called_off = note.and_then(|note| note.called_off.as_deref());
+    let placement = state::settle(&mut job, &end.verdict, now);
+    let placement = state::heed(&mut job, placement, called_off, now);
+    moves.place(&job, placement)?;
+    Ok(Settled::Applied)
 }

@@ -1,17 +1,16 @@
 //! Heartbeats.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sqlx::{Row, SqliteConnection};
 
-use super::error::fault;
+use super::lease::LeaseRow;
 use super::leases;
-use super::writer::Work;
-use crate::backend::sql::lease::LeaseRow;
-use crate::backend::sql::news::News;
-use crate::backend::sql::record::encode;
+use super::news::News;
+use super::record::encode;
+use super::tables::{Columns, Tables, Value, rows};
+use super::work::{Isolation, Work};
 use crate::backend::{Extend, Extended};
 use crate::error::Result;
 use crate::job::{JobId, Lease, Name, Progress};
@@ -21,12 +20,11 @@ use crate::time::Timestamp;
 pub(super) struct ExtendWork {
     extend: Extend,
     worker: Bytes,
-    now: Timestamp,
 }
 
 impl ExtendWork {
-    pub(super) fn new(extend: &Extend, now: Timestamp) -> Result<Self> {
-        Ok(Self { extend: extend.clone(), worker: encode(&extend.worker)?, now })
+    pub(super) fn new(extend: &Extend) -> Result<Self> {
+        Ok(Self { extend: extend.clone(), worker: encode(&extend.worker)? })
     }
 }
 
@@ -34,17 +32,19 @@ impl ExtendWork {
 impl Work for ExtendWork {
     type Answer = Extended;
     const DURABLE: bool = false;
+    // The leases are locked before they are renewed.
+    const ISOLATION: Isolation = Isolation::ReadCommitted;
 
-    async fn run(&mut self, db: &mut SqliteConnection, _: &mut News) -> Result<Extended> {
-        self.see_worker(db).await?;
+    async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, _: &mut News) -> Result<Extended> {
+        self.see_worker(db, now).await?;
         let paused = self.paused(db).await?;
-        let mut leases = leases::load(db, &self.tokens()).await?;
+        let mut leases = leases::lock(db, &self.tokens()).await?;
         let (held, lost): (Vec<Lease>, Vec<Lease>) = {
             let open =
                 |lease: &Lease| leases.get(&lease.token.cast_signed()).is_some_and(|row| row.open(lease.job).is_some());
             self.extend.renewals.iter().map(|renewal| renewal.lease).partition(open)
         };
-        self.renew(db, &mut leases, &held).await?;
+        self.renew(db, &mut leases, &held, now).await?;
         self.report(db, &held).await?;
         let cancelled = self.cancelled(db, &leases, &held).await?;
         Ok(Extended { lost, cancelled, paused })
@@ -58,32 +58,30 @@ impl ExtendWork {
         tokens.into_iter().collect()
     }
 
-    async fn see_worker(&self, db: &mut SqliteConnection) -> Result<()> {
-        const SEE: &str = "INSERT INTO taskwright_workers (id, seen, lapses, record) VALUES (?, ?, ?, ?) \
-            ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, lapses = excluded.lapses, record = excluded.record";
-        let see = sqlx::query(SEE)
-            .bind(&self.extend.worker.id.as_bytes()[..])
-            .bind(self.now.as_micros())
-            .bind(self.now.after(self.extend.ttl).as_micros())
-            .bind(&self.worker[..]);
-        see.execute(db).await.map_err(fault)?;
+    async fn see_worker<Db: Tables>(&self, db: &mut Db, now: Timestamp) -> Result<()> {
+        let told = ["seen", "lapses", "record"];
+        let see = Db::upsert("taskwright_workers", "id, seen, lapses, record", &rows(1, 4), "id", &told);
+        let worker = Value::Id(self.extend.worker.id.as_bytes());
+        let (seen, lapses) = (now.as_micros(), now.after(self.extend.ttl).as_micros());
+        db.execute(see, &[worker, Value::Integer(seen), Value::Integer(lapses), Value::Bytes(&self.worker)]).await?;
         Ok(())
     }
 
     /// The worker's queues that are paused; few are, so all pauses are read.
-    async fn paused(&self, db: &mut SqliteConnection) -> Result<Vec<Name>> {
+    async fn paused<Db: Tables>(&self, db: &mut Db) -> Result<Vec<Name>> {
         let paused = pauses(db).await?;
         Ok(self.extend.worker.queues.iter().filter(|queue| paused.contains(queue.as_str())).cloned().collect())
     }
 
     /// Whole claims together, and those of which only some jobs are held each on its own.
-    async fn renew(
+    async fn renew<Db: Tables>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Db,
         leases: &mut HashMap<i64, LeaseRow>,
         held: &[Lease],
+        now: Timestamp,
     ) -> Result<()> {
-        let until = self.now.after(self.extend.ttl);
+        let until = now.after(self.extend.ttl);
         let mut places: HashMap<i64, BTreeSet<usize>> = HashMap::new();
         for lease in held {
             let token = lease.token.cast_signed();
@@ -104,10 +102,10 @@ impl ExtendWork {
         leases::renew(db, &whole, until.as_micros()).await
     }
 
-    async fn report(&self, db: &mut SqliteConnection, held: &[Lease]) -> Result<()> {
+    async fn report<Db: Tables>(&self, db: &mut Db, held: &[Lease]) -> Result<()> {
         let held: HashSet<_> = held.iter().collect();
         let news = self.extend.renewals.iter().filter(|renewal| held.contains(&renewal.lease));
-        let (reports, tokens): (Vec<(JobId, Progress)>, BTreeSet<i64>) = news
+        let (reports, tokens): (BTreeMap<JobId, Progress>, BTreeSet<i64>) = news
             .filter_map(|renewal| {
                 let progress = renewal.progress.clone()?;
                 Some(((renewal.lease.job, progress), renewal.lease.token.cast_signed()))
@@ -118,9 +116,9 @@ impl ExtendWork {
     }
 
     /// The held jobs that somebody called off, as of before this heartbeat's own reports.
-    async fn cancelled(
+    async fn cancelled<Db: Tables>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Db,
         leases: &HashMap<i64, LeaseRow>,
         held: &[Lease],
     ) -> Result<Vec<(Lease, String)>> {
@@ -133,8 +131,7 @@ impl ExtendWork {
 }
 
 /// The queues that are paused.
-pub(super) async fn pauses(db: &mut SqliteConnection) -> Result<HashSet<String>> {
-    const PAUSES: &str = "SELECT queue FROM taskwright_pauses";
-    let rows = sqlx::query(PAUSES).fetch_all(db).await.map_err(fault)?;
-    rows.iter().map(|row| row.try_get(0).map_err(fault)).collect()
+pub(super) async fn pauses<Db: Tables>(db: &mut Db) -> Result<HashSet<String>> {
+    let rows = db.fetch("SELECT queue FROM taskwright_pauses", &[]).await?;
+    rows.iter().map(|row| row.text(0)).collect()
 }

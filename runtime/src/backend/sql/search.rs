@@ -1,15 +1,13 @@
 //! Finding jobs by a filter, wherever they lie.
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
 
-use super::error::fault;
+use super::news::News;
 use super::places::{finished_record, record};
-use super::statements::{FINISHED_COLUMNS, JOB_COLUMNS, Statement, bind_list, list, lists, statement};
-use super::writer::Work;
+use super::tables::{FINISHED_COLUMNS, JOB_COLUMNS, Tables, Value, clamp, lists};
+use super::work::{Isolation, Work};
 use super::{leases, results};
 use crate::backend::JobFilter;
-use crate::backend::sql::news::News;
 use crate::error::Result;
 use crate::job::{Job, JobId, State};
 use crate::time::Timestamp;
@@ -40,18 +38,19 @@ pub(super) struct Search {
     pub(super) from: Option<JobId>,
     pub(super) order: Order,
     pub(super) limit: usize,
-    pub(super) now: Timestamp,
 }
 
 #[async_trait]
 impl Work for Search {
     type Answer = Vec<FoundJob>;
     const DURABLE: bool = false;
+    // A job that moves from one place to the next while they are looked through must not be missed.
+    const ISOLATION: Isolation = Isolation::RepeatableRead;
 
-    async fn run(&mut self, db: &mut SqliteConnection, _: &mut News) -> Result<Vec<FoundJob>> {
-        let mut found = self.stored(db, Found::Waiting).await?;
-        found.extend(self.stored(db, Found::Finished).await?);
-        found.extend(self.running(db).await?);
+    async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, _: &mut News) -> Result<Vec<FoundJob>> {
+        let mut found = self.stored(db, Found::Waiting, now).await?;
+        found.extend(self.stored(db, Found::Finished, now).await?);
+        found.extend(self.running(db, now).await?);
         match self.order {
             Order::NewestFirst => found.sort_unstable_by_key(|found| std::cmp::Reverse(found.job.id())),
             Order::OldestFirst => found.sort_unstable_by_key(|found| found.job.id()),
@@ -63,7 +62,7 @@ impl Work for Search {
 
 impl Search {
     /// A page of one table. Goes on to the next rows where a row turned out not to match after all.
-    async fn stored(&self, db: &mut SqliteConnection, place: Found) -> Result<Vec<FoundJob>> {
+    async fn stored<Db: Tables>(&self, db: &mut Db, place: Found, now: Timestamp) -> Result<Vec<FoundJob>> {
         let mut found = Vec::new();
         if !self.wants(place) {
             return Ok(found);
@@ -72,28 +71,29 @@ impl Search {
         ids.sort_unstable();
         ids.dedup();
         if ids.is_empty() {
-            self.scan(db, place, &[], &mut found).await?;
+            self.scan(db, place, &[], now, &mut found).await?;
         }
         for ids in lists(&ids) {
-            self.scan(db, place, ids, &mut found).await?;
+            self.scan(db, place, ids, now, &mut found).await?;
         }
         Ok(found)
     }
 
-    async fn scan(
+    async fn scan<Db: Tables>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Db,
         place: Found,
         ids: &[JobId],
+        now: Timestamp,
         found: &mut Vec<FoundJob>,
     ) -> Result<()> {
         let mut from = self.from;
         let enough = found.len().saturating_add(self.limit);
         while found.len() < enough {
-            let page = self.page(db, place, ids, from, enough - found.len()).await?;
+            let page = self.page(db, place, ids, from, (now, enough - found.len())).await?;
             let full = page.len() >= enough - found.len();
             from = page.last().map(Job::id).or(from);
-            let matching = page.into_iter().filter(|job| self.filter.matches(job, self.now));
+            let matching = page.into_iter().filter(|job| self.filter.matches(job, now));
             found.extend(matching.map(|job| FoundJob { job, place }));
             if !full {
                 break;
@@ -103,25 +103,26 @@ impl Search {
     }
 
     /// Rows that may match, by primary key in the order asked: what SQL can say is said there.
-    async fn page(
+    async fn page<Db: Tables>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Db,
         place: Found,
         ids: &[JobId],
         from: Option<JobId>,
-        limit: usize,
+        (now, limit): (Timestamp, usize),
     ) -> Result<Vec<Job>> {
-        let sql = self.sql(place, ids, from.is_some());
-        let bound = self.bind(statement(sql), place, ids, from).bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let rows = bound.fetch_all(db).await.map_err(fault)?;
+        let sql = self.sql::<Db>(place, ids, from.is_some());
+        let mut values = self.values(place, ids, from.as_ref(), now);
+        values.push(Value::Integer(clamp(limit)));
+        let rows = db.fetch(sql, &values).await?;
         let job = |row| match place {
             Found::Finished => Ok(finished_record(row)?.read()),
-            Found::Waiting | Found::Running => Ok(record(row)?.read(self.now).unwrap_or_else(|wreck| *wreck)),
+            Found::Waiting | Found::Running => Ok(record(row)?.read(now).unwrap_or_else(|wreck| *wreck)),
         };
         rows.iter().map(job).collect()
     }
 
-    fn sql(&self, place: Found, ids: &[JobId], paged: bool) -> String {
+    fn sql<Db: Tables>(&self, place: Found, ids: &[JobId], paged: bool) -> String {
         let filter = &self.filter;
         let mut conditions = vec!["1 = 1".to_owned()];
         let mut when = |given: bool, condition: &str| {
@@ -131,12 +132,12 @@ impl Search {
         };
         when(paged && self.order == Order::NewestFirst, "id < ?");
         when(paged && self.order == Order::OldestFirst, "id > ?");
-        when(!ids.is_empty(), &format!("id IN {}", list(ids.len())));
+        when(!ids.is_empty(), "id IN (?..)");
         when(filter.queue.is_some(), "queue = ?");
         when(filter.task.is_some(), "task = ?");
         when(filter.before.is_some(), "pushed < ?");
         // MessagePack holds text as it is, so a tag that is not among the bytes is not among the tags.
-        when(filter.tag.is_some(), "instr(extras, ?) > 0");
+        when(filter.tag.is_some(), Db::EXTRAS_HOLD);
         if !filter.states.is_empty() {
             let states = filter.states.iter().filter_map(|state| condition(place, *state));
             let states: Vec<_> = states.collect();
@@ -151,25 +152,20 @@ impl Search {
         format!("SELECT {JOB_COLUMNS}{more} FROM {table} WHERE {conditions} ORDER BY id {direction} LIMIT ?")
     }
 
-    fn bind(&self, mut statement: Statement, place: Found, ids: &[JobId], from: Option<JobId>) -> Statement {
+    /// The values of [`Search::sql`], in its order.
+    fn values<'a>(&'a self, place: Found, ids: &'a [JobId], from: Option<&'a JobId>, now: Timestamp) -> Vec<Value<'a>> {
         let filter = &self.filter;
-        if let Some(from) = from {
-            statement = statement.bind(from.as_bytes().to_vec());
-        }
+        let mut values: Vec<_> = from.map(|from| Value::Id(from.as_bytes())).into_iter().collect();
         if !ids.is_empty() {
-            statement = bind_list(statement, ids, |statement, id| statement.bind(&id.as_bytes()[..]));
+            values.push(Value::Ids(ids));
         }
-        for name in [&filter.queue, &filter.task].into_iter().flatten() {
-            statement = statement.bind(name.as_str());
-        }
-        if let Some(before) = filter.before {
-            statement = statement.bind(before.as_micros());
-        }
-        if let Some(tag) = &filter.tag {
-            statement = statement.bind(tag.as_bytes());
-        }
+        let names = [&filter.queue, &filter.task].into_iter().flatten();
+        values.extend(names.map(|name| Value::Text(name.as_str())));
+        values.extend(filter.before.map(|before| Value::Integer(before.as_micros())));
+        values.extend(filter.tag.as_ref().map(|tag| Value::Bytes(tag.as_bytes())));
         let timed = filter.states.iter().filter(|state| place == Found::Waiting && condition(place, **state).is_some());
-        timed.fold(statement, |statement, _| statement.bind(self.now.as_micros()))
+        values.extend(timed.map(|_| Value::Integer(now.as_micros())));
+        values
     }
 
     /// Whether a job in this place can have one of the states asked for.
@@ -179,7 +175,7 @@ impl Search {
     }
 
     /// The running jobs that match, however many run.
-    async fn running(&self, db: &mut SqliteConnection) -> Result<Vec<FoundJob>> {
+    async fn running<Db: Tables>(&self, db: &mut Db, now: Timestamp) -> Result<Vec<FoundJob>> {
         if !self.wants(Found::Running) {
             return Ok(Vec::new());
         }
@@ -188,15 +184,15 @@ impl Search {
             Order::NewestFirst => self.from.is_none_or(|from| id < from),
             Order::OldestFirst => self.from.is_none_or(|from| id > from),
         };
-        let jobs = results::running_jobs(db, leases, self.now).await?.into_iter();
-        let matching = jobs.filter(|job| beyond(job.id()) && self.filter.matches(job, self.now));
+        let jobs = results::running_jobs(db, leases, now).await?.into_iter();
+        let matching = jobs.filter(|job| beyond(job.id()) && self.filter.matches(job, now));
         Ok(matching.map(|job| FoundJob { job, place: Found::Running }).collect())
     }
 }
 
 /// How a state shows in a table's columns; `None` where no job in this place has it.
 ///
-/// Those of waiting jobs compare with the present, which [`Search::bind`] gives to each.
+/// Those of waiting jobs compare with the present, which [`Search::values`] gives to each.
 fn condition(place: Found, state: State) -> Option<&'static str> {
     match (place, state) {
         (Found::Waiting, State::Available) => Some("due <= ?"),

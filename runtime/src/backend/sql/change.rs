@@ -1,14 +1,14 @@
 //! Changing many jobs by hand.
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
 
+use super::moves::Moves;
+use super::news::News;
 use super::push::{holders, take_keys};
 use super::search::{Found, FoundJob, Order, Search};
-use super::writer::Work;
+use super::tables::Tables;
+use super::work::{Isolation, Work};
 use super::{cancel, leases, places};
-use crate::backend::sql::moves::Moves;
-use crate::backend::sql::news::News;
 use crate::backend::{Change, Changed, JobFilter};
 use crate::error::Result;
 use crate::job::JobId;
@@ -20,7 +20,6 @@ pub(super) struct ChangeWork {
     pub(super) change: Change,
     pub(super) filter: JobFilter,
     pub(super) limit: usize,
-    pub(super) now: Timestamp,
 }
 
 /// How many jobs a change looks at together.
@@ -30,8 +29,10 @@ const CHANGED_TOGETHER: usize = 1_000;
 impl Work for ChangeWork {
     type Answer = Changed;
     const DURABLE: bool = true;
+    // What it found must still be so when it is changed.
+    const ISOLATION: Isolation = Isolation::RepeatableRead;
 
-    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<Changed> {
+    async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Changed> {
         let mut changed = Changed::default();
         let mut from = None;
         loop {
@@ -39,15 +40,15 @@ impl Work for ChangeWork {
             // One more than there is room for tells whether there is more.
             let limit = room.saturating_add(1).min(CHANGED_TOGETHER);
             let order = Order::OldestFirst;
-            let mut search = Search { filter: self.filter.clone(), from, order, limit, now: self.now };
-            let page = search.run(db, news).await?;
+            let mut search = Search { filter: self.filter.clone(), from, order, limit };
+            let page = search.run(db, now, news).await?;
             if room == 0 {
                 changed.more = !page.is_empty();
                 return Ok(changed);
             }
             let Some(last) = page.last().map(|found| found.job.id()) else { return Ok(changed) };
             from = Some(last);
-            let (done, stopped_at) = self.apply(db, page, room, news).await?;
+            let (done, stopped_at) = self.apply(db, page, room, now, news).await?;
             changed.count += done;
             from = stopped_at.or(from);
         }
@@ -56,11 +57,12 @@ impl Work for ChangeWork {
 
 impl ChangeWork {
     /// Changes the jobs that it applies to, at most `room` of them; tells how many, and the last job looked at.
-    async fn apply(
+    async fn apply<Db: Tables>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Db,
         page: Vec<FoundJob>,
         room: usize,
+        now: Timestamp,
         news: &mut News,
     ) -> Result<(usize, Option<JobId>)> {
         let mut chosen = self.applicable(db, page).await?;
@@ -68,17 +70,17 @@ impl ChangeWork {
         chosen.truncate(room);
         let done = chosen.len();
         match &self.change {
-            Change::Retry => self.revive(db, chosen, news).await?,
+            Change::Retry => revive(db, chosen, now, news).await?,
             Change::Cancel { reason } => {
                 let ids: Vec<_> = chosen.iter().map(|found| found.job.id()).collect();
-                cancel::call_off(db, &ids, reason, self.now, news).await?;
+                cancel::call_off(db, &ids, reason, now, news).await?;
             }
             Change::Delete => delete(db, &chosen).await?,
         }
         Ok((done, stopped_at))
     }
 
-    async fn applicable(&self, db: &mut SqliteConnection, mut page: Vec<FoundJob>) -> Result<Vec<FoundJob>> {
+    async fn applicable<Db: Tables>(&self, db: &mut Db, mut page: Vec<FoundJob>) -> Result<Vec<FoundJob>> {
         match self.change {
             Change::Retry => {
                 page.retain(|found| found.place == Found::Finished && state::can_revive(found.job.state));
@@ -102,25 +104,24 @@ impl ChangeWork {
         }
         Ok(page)
     }
-
-    async fn revive(&self, db: &mut SqliteConnection, chosen: Vec<FoundJob>, news: &mut News) -> Result<()> {
-        let mut moves = Moves::default();
-        let ids: Vec<_> = chosen.iter().map(|found| found.job.id()).collect();
-        places::take_finished(db, &ids).await?;
-        for FoundJob { mut job, .. } in chosen {
-            let placement = state::revive(&mut job, self.now);
-            if let Some(unique) = &job.spec.unique {
-                take_keys(db, &[(&unique.key, job.id())]).await?;
-            }
-            moves.place(&job, placement)?;
-        }
-        places::write(db, &moves).await?;
-        news.append(moves.news);
-        Ok(())
-    }
 }
 
-async fn delete(db: &mut SqliteConnection, chosen: &[FoundJob]) -> Result<()> {
+async fn revive<Db: Tables>(db: &mut Db, mut chosen: Vec<FoundJob>, now: Timestamp, news: &mut News) -> Result<()> {
+    let mut moves = Moves::default();
+    let ids: Vec<_> = chosen.iter().map(|found| found.job.id()).collect();
+    places::take_finished(db, &ids).await?;
+    for FoundJob { job, .. } in &mut chosen {
+        let placement = state::revive(job, now);
+        moves.place(job, placement)?;
+    }
+    let keys = chosen.iter().filter_map(|found| Some((found.job.spec.unique.as_ref()?.key.as_str(), found.job.id())));
+    take_keys(db, keys.collect()).await?;
+    places::write(db, &moves).await?;
+    news.append(moves.news);
+    Ok(())
+}
+
+async fn delete<Db: Tables>(db: &mut Db, chosen: &[FoundJob]) -> Result<()> {
     let ids = |place: Found| chosen.iter().filter(move |found| found.place == place).map(|found| found.job.id());
     places::take_waiting(db, &ids(Found::Waiting).collect::<Vec<_>>()).await?;
     places::take_finished(db, &ids(Found::Finished).collect::<Vec<_>>()).await?;

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
 
-use super::writer::Work;
+use super::lease::LeaseRow;
+use super::moves::Moves;
+use super::news::News;
+use super::tables::Tables;
+use super::work::{Isolation, Work};
 use super::{leases, places};
-use crate::backend::sql::moves::Moves;
-use crate::backend::sql::news::News;
 use crate::backend::{Cancel, Cancelled};
 use crate::error::Result;
 use crate::job::JobId;
@@ -18,12 +19,11 @@ use crate::time::Timestamp;
 /// One cancellation.
 pub(super) struct CancelWork {
     cancel: Cancel,
-    now: Timestamp,
 }
 
 impl CancelWork {
-    pub(super) fn new(cancel: &Cancel, now: Timestamp) -> Self {
-        Self { cancel: cancel.clone(), now }
+    pub(super) fn new(cancel: &Cancel) -> Self {
+        Self { cancel: cancel.clone() }
     }
 }
 
@@ -31,15 +31,17 @@ impl CancelWork {
 impl Work for CancelWork {
     type Answer = Vec<Cancelled>;
     const DURABLE: bool = true;
+    // A job that moves from one place to the next while they are looked through must not be missed.
+    const ISOLATION: Isolation = Isolation::RepeatableRead;
 
-    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<Vec<Cancelled>> {
-        call_off(db, &self.cancel.ids, &self.cancel.reason, self.now, news).await
+    async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Vec<Cancelled>> {
+        call_off(db, &self.cancel.ids, &self.cancel.reason, now, news).await
     }
 }
 
 /// Calls jobs off, wherever they lie.
-pub(super) async fn call_off(
-    db: &mut SqliteConnection,
+pub(super) async fn call_off<Db: Tables>(
+    db: &mut Db,
     ids: &[JobId],
     reason: &str,
     now: Timestamp,
@@ -84,22 +86,21 @@ pub(super) async fn call_off(
 }
 
 /// Notes on running jobs that they should stop; tells which of them run.
-async fn note(db: &mut SqliteConnection, ids: &[JobId], reason: &str, news: &mut News) -> Result<Vec<JobId>> {
+async fn note<Db: Tables>(db: &mut Db, ids: &[JobId], reason: &str, news: &mut News) -> Result<Vec<JobId>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let mut running = Vec::new();
-    let mut tokens = Vec::new();
-    for (token, lease) in leases::load_all(db).await? {
-        let before = running.len();
-        running.extend(ids.iter().copied().filter(|id| lease.open(*id).is_some()));
-        if running.len() > before {
-            tokens.push(token);
-        }
+    let holds = |lease: &LeaseRow| ids.iter().any(|id| lease.open(*id).is_some());
+    let all = leases::load_all(db).await?;
+    let mut tokens: Vec<_> = all.into_values().filter(holds).map(|lease| lease.token).collect();
+    if tokens.is_empty() {
+        return Ok(Vec::new());
     }
-    if running.is_empty() {
-        return Ok(running);
-    }
+    tokens.sort_unstable();
+    // Whoever settles a job locks its lease and then looks for notes, so it finds this one or is seen here.
+    let locked = leases::lock(db, &tokens).await?;
+    let runs = |id: &JobId| locked.values().any(|lease| lease.open(*id).is_some());
+    let running: Vec<_> = ids.iter().copied().filter(runs).collect();
     leases::call_off(db, &running, reason).await?;
     leases::mark_noted(db, &tokens).await?;
     leases::count_control(db).await?;

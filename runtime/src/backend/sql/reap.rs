@@ -4,19 +4,16 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sqlx::SqliteConnection;
 
-use super::error::fault;
+use super::lease::{LeaseRow, RawLease, claimed, unpack};
 use super::leases::Note;
-use super::places::{integer, record};
-use super::statements::JOB_COLUMNS;
-use super::statements::statement;
-use super::writer::Work;
+use super::moves::Moves;
+use super::news::News;
+use super::places::record;
+use super::record::{Record, job_id};
+use super::tables::{Columns, Tables, Value};
+use super::work::{Isolation, Work};
 use super::{leases, places};
-use crate::backend::sql::lease::{LeaseRow, RawLease, claimed, unpack};
-use crate::backend::sql::moves::Moves;
-use crate::backend::sql::news::News;
-use crate::backend::sql::record::{Record, job_id};
 use crate::backend::{Reap, Reaped};
 use crate::error::Result;
 use crate::job::JobId;
@@ -28,27 +25,23 @@ const LEASES_TOGETHER: i64 = 16;
 
 /// One round of rescue.
 pub(super) struct ReapWork {
-    reap: Reap,
-    now: Timestamp,
-}
-
-impl ReapWork {
-    pub(super) fn new(reap: Reap, now: Timestamp) -> Self {
-        Self { reap, now }
-    }
+    pub(super) reap: Reap,
 }
 
 #[async_trait]
 impl Work for ReapWork {
     type Answer = Reaped;
     const DURABLE: bool = true;
+    // What another reaper has at this moment is passed over.
+    const ISOLATION: Isolation = Isolation::ReadCommitted;
 
-    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<Reaped> {
+    async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Reaped> {
+        let round = Round { reap: self.reap, now };
         let mut reaped = Reaped::default();
         let mut moves = Moves::default();
         let mut room = self.reap.limit;
         while room > 0 {
-            let lapsed = leases::lapsed(db, self.now.as_micros(), LEASES_TOGETHER).await?;
+            let lapsed = leases::lapsed(db, now.as_micros(), LEASES_TOGETHER).await?;
             if lapsed.is_empty() {
                 break;
             }
@@ -56,24 +49,30 @@ impl Work for ReapWork {
                 if room == 0 {
                     break;
                 }
-                room -= self.rescue(db, &raw, &packed, room, &mut moves, &mut reaped).await?;
+                room -= round.rescue(db, &raw, &packed, room, &mut moves, &mut reaped).await?;
             }
         }
         // Before the next step, which ends also what was put back too late.
         places::write(db, &moves).await?;
         news.append(moves.news);
-        self.expire(db, room, news, &mut reaped).await?;
-        self.forget_workers(db).await?;
-        reaped.more = self.more(db).await?;
+        round.expire(db, room, news, &mut reaped).await?;
+        round.forget_workers(db).await?;
+        reaped.more = round.more(db).await?;
         Ok(reaped)
     }
 }
 
-impl ReapWork {
+/// A round of rescue at one moment.
+struct Round {
+    reap: Reap,
+    now: Timestamp,
+}
+
+impl Round {
     /// Takes the lapsed jobs of one claim from it, at most `room` of them; tells how many.
-    async fn rescue(
+    async fn rescue<Db: Tables>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Db,
         raw: &RawLease,
         packed: &[u8],
         room: usize,
@@ -134,9 +133,9 @@ impl ReapWork {
 
     /// A lease whose columns contradict each other: every id that it names becomes a dead letter, the first with the
     /// packed bytes.
-    async fn set_lease_aside(
+    async fn set_lease_aside<Db: Tables>(
         &self,
-        db: &mut SqliteConnection,
+        db: &mut Db,
         raw: &RawLease,
         packed: &[u8],
         moves: &mut Moves,
@@ -160,17 +159,12 @@ impl ReapWork {
     }
 
     /// Ends waiting jobs that came too late. By the index on `expires`.
-    async fn expire(&self, db: &mut SqliteConnection, room: usize, news: &mut News, reaped: &mut Reaped) -> Result<()> {
+    async fn expire<Db: Tables>(&self, db: &mut Db, room: usize, news: &mut News, reaped: &mut Reaped) -> Result<()> {
         if room == 0 {
             return Ok(());
         }
         let mut moves = Moves::default();
-        let sql = format!(
-            "DELETE FROM taskwright_jobs WHERE id IN (SELECT id FROM taskwright_jobs WHERE expires <= ? \
-             ORDER BY expires LIMIT ?) RETURNING {JOB_COLUMNS}"
-        );
-        let bound = statement(sql).bind(self.now.as_micros()).bind(i64::try_from(room).unwrap_or(i64::MAX));
-        for row in &bound.fetch_all(&mut *db).await.map_err(fault)? {
+        for row in &db.take_expired(self.now, room).await? {
             match record(row)?.read(self.now) {
                 Ok(mut job) => {
                     let placement = state::expire(&mut job, self.now);
@@ -185,17 +179,18 @@ impl ReapWork {
         Ok(())
     }
 
-    async fn forget_workers(&self, db: &mut SqliteConnection) -> Result<()> {
+    async fn forget_workers<Db: Tables>(&self, db: &mut Db) -> Result<()> {
         const FORGET: &str = "DELETE FROM taskwright_workers WHERE lapses <= ?";
-        sqlx::query(FORGET).bind(self.now.as_micros()).execute(db).await.map_err(fault)?;
+        db.execute(FORGET, &[Value::Integer(self.now.as_micros())]).await?;
         Ok(())
     }
 
     /// Whether there is more to do. One seek in each index.
-    async fn more(&self, db: &mut SqliteConnection) -> Result<bool> {
-        const MORE: &str = "SELECT EXISTS (SELECT 1 FROM taskwright_leases WHERE lapses <= ?1) \
-            OR EXISTS (SELECT 1 FROM taskwright_jobs WHERE expires <= ?1)";
-        let row = sqlx::query(MORE).bind(self.now.as_micros()).fetch_one(db).await.map_err(fault)?;
-        Ok(integer(&row, 0)? != 0)
+    async fn more<Db: Tables>(&self, db: &mut Db) -> Result<bool> {
+        const MORE: &str = "SELECT EXISTS (SELECT 1 FROM taskwright_leases WHERE lapses <= ?) \
+            OR EXISTS (SELECT 1 FROM taskwright_jobs WHERE expires <= ?)";
+        let now = Value::Integer(self.now.as_micros());
+        let rows = db.fetch(MORE, &[now, now]).await?;
+        Ok(rows.first().map(|row| row.integer(0)).transpose()? == Some(1))
     }
 }

@@ -3,16 +3,13 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
 
-use super::error::fault;
-use super::places::{blob, integer};
-use super::statements::{bind_list, list, lists, rows, runs, statement};
-use super::writer::Work;
-use super::{Sqlite, leases, places};
-use crate::backend::sql::lease::{LeaseRow, claimed, unpack};
-use crate::backend::sql::news::News;
-use crate::backend::sql::record::{decode, encode};
+use super::lease::{LeaseRow, claimed, unpack};
+use super::news::News;
+use super::record::{decode, encode};
+use super::tables::{Columns, Tables, Value, lists, rows, runs};
+use super::work::{Isolation, Store, Work};
+use super::{leases, places};
 use crate::backend::{Fetched, KeptOutcome, Results};
 use crate::error::Result;
 use crate::job::{Job, JobId, Outcome};
@@ -20,82 +17,88 @@ use crate::policy::state;
 use crate::time::Timestamp;
 
 #[async_trait]
-impl Results for Sqlite {
+impl<Database: Store> Results for Database {
     async fn keep(&self, outcomes: &[KeptOutcome]) -> Result<()> {
         if outcomes.is_empty() {
             return Ok(());
         }
-        self.write(KeepWork { outcomes: outcomes.to_vec(), now: self.now() }).await
+        self.write(KeepWork { outcomes: outcomes.to_vec() }).await
     }
 
     async fn fetch(&self, ids: &[JobId]) -> Result<Vec<Fetched>> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        self.read(FetchWork { ids: ids.to_vec(), now: self.now() }).await
+        self.read(FetchWork { ids: ids.to_vec() }).await
     }
 }
 
 struct KeepWork {
     outcomes: Vec<KeptOutcome>,
-    now: Timestamp,
 }
 
 #[async_trait]
 impl Work for KeepWork {
     type Answer = ();
     const DURABLE: bool = true;
+    // Each statement decides by itself.
+    const ISOLATION: Isolation = Isolation::ReadCommitted;
 
-    async fn run(&mut self, db: &mut SqliteConnection, news: &mut News) -> Result<()> {
+    /// Those that are there already are set one by one, which is rare.
+    async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<()> {
+        const AGAIN: &str =
+            "UPDATE taskwright_outcomes SET attempt = ?, ends = ?, outcome = ? WHERE id = ? AND attempt <= ?";
+        self.outcomes.sort_by_key(|kept| kept.outcome.id);
         for run in runs(&self.outcomes) {
-            let sql = format!(
-                "INSERT INTO taskwright_outcomes (id, attempt, ends, outcome) VALUES {} ON CONFLICT (id) DO UPDATE \
-                 SET attempt = excluded.attempt, ends = excluded.ends, outcome = excluded.outcome \
-                 WHERE excluded.attempt >= taskwright_outcomes.attempt",
-                rows(run.len(), 4),
-            );
-            let mut insert = statement(sql);
-            for KeptOutcome { outcome, ttl } in run {
-                insert = insert
-                    .bind(&outcome.id.as_bytes()[..])
-                    .bind(i64::from(outcome.attempt))
-                    .bind(self.now.after(*ttl).as_micros())
-                    .bind(&encode(outcome)?[..]);
+            let encoded = run.iter().map(|kept| encode(&kept.outcome)).collect::<Result<Vec<_>>>()?;
+            let columns: Vec<_> = run.iter().zip(&encoded).map(|(kept, bytes)| columns(kept, bytes, now)).collect();
+            let sql = Db::insert_new("taskwright_outcomes", "id, attempt, ends, outcome", &rows(run.len(), 4));
+            if db.execute(sql, columns.as_flattened()).await? == run.len() as u64 {
+                continue;
             }
-            insert.execute(&mut *db).await.map_err(fault)?;
+            for [id, attempt, ends, outcome] in columns {
+                db.execute(AGAIN, &[attempt, ends, outcome, id, attempt]).await?;
+            }
         }
         news.outcomes();
         Ok(())
     }
 }
 
+fn columns<'a>(kept: &'a KeptOutcome, encoded: &'a [u8], now: Timestamp) -> [Value<'a>; 4] {
+    let KeptOutcome { outcome, ttl } = kept;
+    let (attempt, ends) = (i64::from(outcome.attempt), now.after(*ttl).as_micros());
+    [Value::Id(outcome.id.as_bytes()), Value::Integer(attempt), Value::Integer(ends), Value::Bytes(encoded)]
+}
+
 struct FetchWork {
     ids: Vec<JobId>,
-    now: Timestamp,
 }
 
 #[async_trait]
 impl Work for FetchWork {
     type Answer = Vec<Fetched>;
     const DURABLE: bool = false;
+    // A job that moves from one place to the next while they are looked through must not be missed.
+    const ISOLATION: Isolation = Isolation::RepeatableRead;
 
     /// Looks where most are found first; the leases, which have no index by job, only for what is nowhere else.
-    async fn run(&mut self, db: &mut SqliteConnection, _: &mut News) -> Result<Vec<Fetched>> {
+    async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, _: &mut News) -> Result<Vec<Fetched>> {
         let mut found = HashMap::new();
         for finished in places::finished(db, &self.ids).await? {
             let job = finished.read();
-            let expired = finished.is_expired(self.now);
+            let expired = finished.is_expired(now);
             let outcome = state::outcome(&job).filter(|_| !expired);
             found.insert(job.id(), outcome.map_or(Fetched::Expired, Fetched::Finished));
         }
         for record in places::waiting(db, &self.rest(&found)).await? {
-            let job = record.read(self.now).unwrap_or_else(|wreck| *wreck);
+            let job = record.read(now).unwrap_or_else(|wreck| *wreck);
             found.insert(job.id(), pending(&job));
         }
-        for job in running(db, &self.rest(&found), self.now).await? {
+        for job in running(db, &self.rest(&found), now).await? {
             found.insert(job.id(), pending(&job));
         }
-        for (id, fetched) in kept(db, &self.rest(&found), self.now).await? {
+        for (id, fetched) in kept(db, &self.rest(&found), now).await? {
             found.insert(id, fetched);
         }
         Ok(self.ids.iter().map(|id| found.get(id).cloned().unwrap_or(Fetched::Absent)).collect())
@@ -117,7 +120,7 @@ fn pending(job: &Job) -> Fetched {
 }
 
 /// Those of these jobs that run.
-async fn running(db: &mut SqliteConnection, ids: &[JobId], now: Timestamp) -> Result<Vec<Job>> {
+async fn running<Db: Tables>(db: &mut Db, ids: &[JobId], now: Timestamp) -> Result<Vec<Job>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -131,8 +134,8 @@ async fn running(db: &mut SqliteConnection, ids: &[JobId], now: Timestamp) -> Re
 }
 
 /// The jobs that these claims still hold, as they run.
-pub(super) async fn running_jobs(
-    db: &mut SqliteConnection,
+pub(super) async fn running_jobs<Db: Tables>(
+    db: &mut Db,
     leases: Vec<leases::WithJobs>,
     now: Timestamp,
 ) -> Result<Vec<Job>> {
@@ -157,14 +160,13 @@ pub(super) async fn running_jobs(
 }
 
 /// Outcomes of jobs that another backend carries. By primary key.
-async fn kept(db: &mut SqliteConnection, ids: &[JobId], now: Timestamp) -> Result<Vec<(JobId, Fetched)>> {
+async fn kept<Db: Tables>(db: &mut Db, ids: &[JobId], now: Timestamp) -> Result<Vec<(JobId, Fetched)>> {
+    const KEPT: &str = "SELECT ends, outcome FROM taskwright_outcomes WHERE id IN (?..)";
     let mut kept = Vec::new();
     for ids in lists(ids) {
-        let sql = format!("SELECT ends, outcome FROM taskwright_outcomes WHERE id IN {}", list(ids.len()));
-        let bound = bind_list(statement(sql), ids, |statement, id| statement.bind(&id.as_bytes()[..]));
-        for row in &bound.fetch_all(&mut *db).await.map_err(fault)? {
-            let outcome: Outcome = decode("outcome", &blob(row, 1)?.unwrap_or_default())?;
-            let expired = integer(row, 0)? <= now.as_micros();
+        for row in &db.fetch(KEPT, &[Value::Ids(ids)]).await? {
+            let outcome: Outcome = decode("outcome", &row.bytes(1)?.unwrap_or_default())?;
+            let expired = row.integer(0)? <= now.as_micros();
             kept.push((outcome.id, if expired { Fetched::Expired } else { Fetched::Finished(outcome) }));
         }
     }

@@ -1,0 +1,179 @@
+//! What a dialect supplies: statements on one connection, and those of them that differ from one database to the next.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::lease::LeaseRow;
+use super::record::{FinishedRecord, Record};
+use crate::backend::Claim;
+use crate::error::Result;
+use crate::job::JobId;
+use crate::time::Timestamp;
+
+/// How many rows or values one statement carries at most; SQLite binds at most 32,766 values.
+pub(super) const MOST_ROWS: usize = 1_024;
+
+/// The columns of a waiting job, in the order of [`record`](super::places::record).
+pub(super) const JOB_COLUMNS: &str = "id, queue, priority, due, expires, task, attempt, attempt_limit, crashes, retry, \
+    pushed, codec, payload, extras";
+
+/// How many columns those are.
+pub(super) const JOB_WIDTH: usize = 14;
+
+/// The columns that a finished job has besides.
+pub(super) const FINISHED_COLUMNS: &str = "state, finished, ends";
+
+/// A value for a `?` of a statement.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    Integer(i64),
+    Real(f64),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+    /// Bytes or NULL.
+    MaybeBytes(Option<&'a [u8]>),
+    /// The 16 bytes of an identity, which some databases have a type for.
+    Id(&'a [u8; 16]),
+    /// For `IN (?..)`, at most [`MOST_ROWS`] and at least one, as the lists below.
+    Ids(&'a [JobId]),
+    Integers(&'a [i64]),
+    Texts(&'a [&'a str]),
+}
+
+/// One row of an answer, its columns counted from 0.
+pub(super) trait Columns {
+    /// A whole number, or a truth value as 0 or 1.
+    fn integer(&self, column: usize) -> Result<i64>;
+    fn maybe_integer(&self, column: usize) -> Result<Option<i64>>;
+    fn maybe_real(&self, column: usize) -> Result<Option<f64>>;
+    /// Text, whatever bytes a hand has put there: what is not UTF-8 fails later as a name, with its row named.
+    fn text(&self, column: usize) -> Result<String>;
+    fn maybe_text(&self, column: usize) -> Result<Option<String>>;
+    /// Bytes, or those of an identity.
+    fn bytes(&self, column: usize) -> Result<Option<Bytes>>;
+}
+
+/// The tables through one connection that is inside a transaction.
+///
+/// Statements are written for all dialects: `?` for a value, `IN (?..)` for a list of them, tables by their names in
+/// SQLite (`taskwright_jobs`). A dialect turns them into its own words, then runs them; what it must say quite
+/// differently are the methods further down, most of them with the words that suit most.
+#[async_trait]
+pub(super) trait Tables: Send {
+    type Row: Columns + Send + Sync;
+
+    /// Ends a `SELECT` of rows that will be changed: nobody else changes them before this transaction has ended.
+    const LOCKED: &'static str;
+
+    /// The same, passing over rows that somebody else has locked.
+    const SKIP_LOCKED: &'static str;
+
+    /// Whether column `extras` holds these bytes.
+    const EXTRAS_HOLD: &'static str;
+
+    /// Runs a statement and gives its rows.
+    async fn fetch<S: Into<Cow<'static, str>> + Send>(
+        &mut self,
+        sql: S,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Self::Row>>;
+
+    /// Runs a statement and tells how many rows it wrote.
+    async fn execute<S: Into<Cow<'static, str>> + Send>(&mut self, sql: S, values: &[Value<'_>]) -> Result<u64>;
+
+    /// Stores waiting jobs, by ascending id mostly, so that the table and its index grow at their ends.
+    async fn insert_waiting(&mut self, records: &[&Record]) -> Result<()>;
+
+    /// Stores finished jobs, each once; a row of the same id is replaced: the later end of a job stands.
+    async fn insert_finished(&mut self, records: &[FinishedRecord]) -> Result<()>;
+
+    /// Takes due jobs of a claim's queues out of their place, in order (P4, P6, P10, P11), passing over those that
+    /// another claim takes at this moment.
+    async fn take_due(&mut self, claim: &Claim, now: Timestamp) -> Result<Vec<Record>>;
+
+    /// How long until a claim's queues have a due job, paused queues and expired jobs aside.
+    async fn next_due(&mut self, claim: &Claim, now: Timestamp) -> Result<Option<Duration>>;
+
+    /// Stores a lease and gives its token, which is higher than that of every lease before.
+    async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64>;
+
+    /// Writes which jobs of these leases, which are locked, are settled, and when the first of the others lapses.
+    /// Marks keep their length, and the packed jobs are left alone.
+    async fn mark_settled(&mut self, leases: &[&LeaseRow]) -> Result<()>;
+
+    /// Takes the jobs with these ids out of a table, at most [`MOST_ROWS`], and gives these columns of them.
+    async fn take(&mut self, table: &str, columns: &str, ids: &[JobId]) -> Result<Vec<Self::Row>> {
+        let sql = format!("DELETE FROM {table} WHERE id IN (?..) RETURNING {columns}");
+        self.fetch(sql, &[Value::Ids(ids)]).await
+    }
+
+    /// Takes waiting jobs that expired, those that did so first before the others. By the index on `expires`.
+    async fn take_expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Self::Row>> {
+        let first = Self::first("taskwright_jobs", "expires <= ?", "expires");
+        let sql = format!("DELETE FROM taskwright_jobs WHERE {first} RETURNING {JOB_COLUMNS}");
+        self.fetch(sql, &[Value::Integer(now.as_micros()), Value::Integer(clamp(limit))]).await
+    }
+
+    /// A statement that deletes the first rows under `condition`; its last value is how many.
+    fn delete_first(table: &str, condition: &str, order: &str) -> String {
+        format!("DELETE FROM {table} WHERE {}", Self::first(table, condition, order))
+    }
+
+    /// The condition that a row is one of the first under `condition`; its last value is how many.
+    fn first(table: &str, condition: &str, order: &str) -> String {
+        let locked = Self::SKIP_LOCKED;
+        format!("id IN (SELECT id FROM {table} WHERE {condition} ORDER BY {order} LIMIT ?{locked})")
+    }
+
+    /// A statement that stores the rows that are not there yet, and counts them.
+    fn insert_new(table: &str, columns: &str, rows: &str) -> String {
+        format!("INSERT INTO {table} ({columns}) VALUES {rows} ON CONFLICT DO NOTHING")
+    }
+
+    /// A statement that stores rows, and for those that are there already sets these columns.
+    fn upsert(table: &str, columns: &str, rows: &str, key: &str, set: &[&str]) -> String {
+        let set: Vec<_> = set.iter().map(|column| format!("{column} = excluded.{column}")).collect();
+        let set = set.join(", ");
+        format!("INSERT INTO {table} ({columns}) VALUES {rows} ON CONFLICT ({key}) DO UPDATE SET {set}")
+    }
+
+    /// The condition that these two columns are one of `count` pairs.
+    fn pairs(columns: &str, count: usize) -> String {
+        format!("({columns}) IN (VALUES {})", rows(count, 2))
+    }
+}
+
+/// `(?, ?), (?, ?)` for that many rows of that many columns.
+pub(super) fn rows(count: usize, width: usize) -> String {
+    let row = format!("({})", marks(width));
+    vec![row; count].join(", ")
+}
+
+/// `?, ?, ?` for that many values.
+pub(super) fn marks(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+/// Splits rows into runs whose lengths are powers of two, at most [`MOST_ROWS`]: statements of few different lengths,
+/// so that each is compiled once.
+pub(super) fn runs<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let length = MOST_ROWS.min(1 << rest.len().checked_ilog2()?);
+        let (run, others) = rest.split_at(length);
+        rest = others;
+        Some(run)
+    })
+}
+
+/// Splits values into lists for `IN (?..)`.
+pub(super) fn lists<T>(values: &[T]) -> std::slice::Chunks<'_, T> {
+    values.chunks(MOST_ROWS)
+}
+
+/// A limit as databases count.
+pub(super) fn clamp(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

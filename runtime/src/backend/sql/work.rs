@@ -1,0 +1,70 @@
+//! What one operation does inside a transaction, whichever database runs it.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use super::news::News;
+use super::tables::Tables;
+use crate::error::{Error, Result};
+use crate::time::Timestamp;
+
+/// One operation: everything that it reads and writes happens in one transaction.
+#[async_trait]
+pub(super) trait Work: Send + 'static {
+    /// What the caller is told after the commit.
+    type Answer: Send + 'static;
+
+    /// Whether its commit must have reached the disk before it is acknowledged.
+    ///
+    /// A lost claim or heartbeat is a lease that was never given or renewed, and databases lose only the latest commits,
+    /// so those need not wait for the disk.
+    const DURABLE: bool;
+
+    /// What it must not see change while it runs. A database that runs one transaction at a time has no need of it.
+    #[expect(dead_code, reason = "the servers to come ask for it")]
+    const ISOLATION: Isolation;
+
+    /// Does it, at the database's `now`.
+    ///
+    /// Runs again from the start when the transaction could not be committed because of another one.
+    async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Self::Answer>;
+}
+
+/// How much of what others commit a transaction sees.
+#[expect(dead_code, reason = "the servers to come ask for it")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Isolation {
+    /// All that was committed before each statement. For what locks the rows that it decides about.
+    ReadCommitted,
+    /// What was committed before its first statement, and an error for changing what was changed since: the work is
+    /// done again. For what looks at several places, between which a job may move meanwhile.
+    RepeatableRead,
+}
+
+/// A database as the facets see it: they hand it work.
+#[async_trait]
+pub(super) trait Store: Send + Sync + 'static {
+    /// Does the work in a transaction and commits it.
+    async fn write<W: Work>(&self, work: W) -> Result<W::Answer>;
+
+    /// Does work that only reads, on one consistent state.
+    async fn read<W: Work>(&self, work: W) -> Result<W::Answer>;
+}
+
+/// The cause of an error that says: another transaction was faster, do the whole work again.
+#[derive(Debug)]
+pub(super) struct Raced;
+
+impl fmt::Display for Raced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("another transaction was faster")
+    }
+}
+
+impl std::error::Error for Raced {}
+
+/// Something that was not there a moment ago is there now: the work starts over and sees it.
+pub(super) fn raced(what: &str) -> Error {
+    Error::unavailable(format!("another transaction took {what} meanwhile; try again")).because(Raced)
+}
