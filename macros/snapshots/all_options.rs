@@ -14,11 +14,6 @@ pub(crate) async fn send_receipt(
 ///
 /// Once for each order.
 #[cfg(feature = "mail")]
-#[derive(
-    ::queue::taskwright::private::serde::Serialize,
-    ::queue::taskwright::private::serde::Deserialize
-)]
-#[serde(crate = "::queue::taskwright::private::serde")]
 pub(crate) struct ReceiptTask {
     /// The parameter `order` of [`send_receipt()`].
     pub(crate) order: u64,
@@ -43,6 +38,42 @@ const _: () = {
                 customer: __taskwright::Into::into(customer),
                 kind: __taskwright::Into::into(kind),
             }
+        }
+    }
+    impl __taskwright::serde::Serialize for ReceiptTask {
+        fn serialize<S: __taskwright::serde::Serializer>(
+            &self,
+            serializer: S,
+        ) -> __taskwright::Result<S::Ok, S::Error> {
+            __taskwright::write_fields(
+                serializer,
+                "ReceiptTask",
+                &[
+                    ("order", &self.order),
+                    ("customer", &self.customer),
+                    ("kind", &self.kind),
+                ],
+            )
+        }
+    }
+    impl<'de> __taskwright::serde::Deserialize<'de> for ReceiptTask {
+        fn deserialize<D: __taskwright::serde::Deserializer<'de>>(
+            deserializer: D,
+        ) -> __taskwright::Result<Self, D::Error> {
+            let mut order = __taskwright::None;
+            let mut customer = __taskwright::None;
+            let mut kind = __taskwright::None;
+            __taskwright::read_fields(
+                deserializer,
+                "ReceiptTask",
+                &["order", "customer", "kind"],
+                &mut [&mut order, &mut customer, &mut kind],
+            )?;
+            __taskwright::Result::Ok(Self {
+                order: __taskwright::filled_field(order)?,
+                customer: __taskwright::filled_field(customer)?,
+                kind: __taskwright::filled_field(kind)?,
+            })
         }
     }
     impl __taskwright::Task for ReceiptTask {
@@ -95,14 +126,16 @@ const _: () = {
                 ),
             )
         }
-        async fn run(
+        fn run(
             self,
             ctx: __taskwright::Context,
-        ) -> __taskwright::Result<Self::Output, __taskwright::TaskError> {
-            __taskwright::finish_if(
-                send_receipt(self.order, self.customer, self.kind).await,
-                MailError::is_transient,
-            )
+        ) -> __taskwright::TaskFuture<Self::Output> {
+            __taskwright::Box::pin(async move {
+                __taskwright::finish_if(
+                    send_receipt(self.order, self.customer, self.kind).await,
+                    MailError::is_transient,
+                )
+            })
         }
     }
     __taskwright::inventory::submit! {

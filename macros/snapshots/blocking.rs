@@ -2,11 +2,6 @@ fn resize(path: PathBuf, pool: &Pool, ctx: &Context) -> Result<Size, ImageError>
     pool.resize(path, ctx)
 }
 /// The task that runs [`resize()`].
-#[derive(
-    ::taskwright::private::serde::Serialize,
-    ::taskwright::private::serde::Deserialize
-)]
-#[serde(crate = "::taskwright::private::serde")]
 struct Resize {
     /// The parameter `path` of [`resize()`].
     path: PathBuf,
@@ -20,6 +15,30 @@ const _: () = {
             Self {
                 path: __taskwright::Into::into(path),
             }
+        }
+    }
+    impl __taskwright::serde::Serialize for Resize {
+        fn serialize<S: __taskwright::serde::Serializer>(
+            &self,
+            serializer: S,
+        ) -> __taskwright::Result<S::Ok, S::Error> {
+            __taskwright::write_fields(serializer, "Resize", &[("path", &self.path)])
+        }
+    }
+    impl<'de> __taskwright::serde::Deserialize<'de> for Resize {
+        fn deserialize<D: __taskwright::serde::Deserializer<'de>>(
+            deserializer: D,
+        ) -> __taskwright::Result<Self, D::Error> {
+            let mut path = __taskwright::None;
+            __taskwright::read_fields(
+                deserializer,
+                "Resize",
+                &["path"],
+                &mut [&mut path],
+            )?;
+            __taskwright::Result::Ok(Self {
+                path: __taskwright::filled_field(path)?,
+            })
         }
     }
     impl __taskwright::Task for Resize {
@@ -37,17 +56,16 @@ const _: () = {
             file: __taskwright::file!(),
             line: __taskwright::line!(),
         };
-        async fn run(
+        fn run(
             self,
             ctx: __taskwright::Context,
-        ) -> __taskwright::Result<Self::Output, __taskwright::TaskError> {
+        ) -> __taskwright::TaskFuture<Self::Output> {
             __taskwright::blocking(
-                    ctx,
-                    move |ctx| __taskwright::finish(
-                        resize(self.path, __taskwright::state::<Pool>(ctx, "pool")?, ctx),
-                    ),
-                )
-                .await
+                ctx,
+                move |ctx| __taskwright::finish(
+                    resize(self.path, __taskwright::state::<Pool>(ctx, "pool")?, ctx),
+                ),
+            )
         }
     }
     __taskwright::inventory::submit! {

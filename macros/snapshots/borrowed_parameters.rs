@@ -75,19 +75,21 @@ const _: () = {
                 ),
             )
         }
-        async fn run(
+        fn run(
             self,
             ctx: __taskwright::Context,
-        ) -> __taskwright::Result<Self::Output, __taskwright::TaskError> {
-            __taskwright::finish(
-                notify(
-                        __taskwright::lend::<str>(&self.to),
-                        __taskwright::lend::<[u64]>(&self.r#type),
-                        &self.retries,
-                        __taskwright::lend::<Mail>(&self.mail),
-                    )
-                    .await,
-            )
+        ) -> __taskwright::TaskFuture<Self::Output> {
+            __taskwright::Box::pin(async move {
+                __taskwright::finish(
+                    notify(
+                            __taskwright::lend::<str>(&self.to),
+                            __taskwright::lend::<[u64]>(&self.r#type),
+                            &self.retries,
+                            __taskwright::lend::<Mail>(&self.mail),
+                        )
+                        .await,
+                )
+            })
         }
     }
     __taskwright::inventory::submit! {

@@ -31,11 +31,11 @@ const _: () = {
                 __taskwright::format!("greet-{0}", __taskwright::key_part(& self.name)),
             )
         }
-        async fn run(
+        fn run(
             self,
             ctx: __taskwright::Context,
-        ) -> __taskwright::Result<Self::Output, __taskwright::TaskError> {
-            __taskwright::run_hooked(self, ctx).await
+        ) -> __taskwright::TaskFuture<Self::Output> {
+            __taskwright::run_hooked(self, ctx)
         }
     }
     __taskwright::inventory::submit! {

@@ -1,10 +1,5 @@
 async fn send(to: String) {}
 /// The task that runs [`send()`].
-#[derive(
-    ::taskwright::private::serde::Serialize,
-    ::taskwright::private::serde::Deserialize
-)]
-#[serde(crate = "::taskwright::private::serde")]
 struct Send {
     /// The parameter `to` of [`send()`].
     to: String,
@@ -20,6 +15,25 @@ const _: () = {
             }
         }
     }
+    impl __taskwright::serde::Serialize for Send {
+        fn serialize<S: __taskwright::serde::Serializer>(
+            &self,
+            serializer: S,
+        ) -> __taskwright::Result<S::Ok, S::Error> {
+            __taskwright::write_fields(serializer, "Send", &[("to", &self.to)])
+        }
+    }
+    impl<'de> __taskwright::serde::Deserialize<'de> for Send {
+        fn deserialize<D: __taskwright::serde::Deserializer<'de>>(
+            deserializer: D,
+        ) -> __taskwright::Result<Self, D::Error> {
+            let mut to = __taskwright::None;
+            __taskwright::read_fields(deserializer, "Send", &["to"], &mut [&mut to])?;
+            __taskwright::Result::Ok(Self {
+                to: __taskwright::filled_field(to)?,
+            })
+        }
+    }
     impl __taskwright::Task for Send {
         type Output = <() as __taskwright::TaskReturn>::Output;
         const DEFINITION: &'static __taskwright::Definition = &__taskwright::Definition {
@@ -33,11 +47,13 @@ const _: () = {
             file: __taskwright::file!(),
             line: __taskwright::line!(),
         };
-        async fn run(
+        fn run(
             self,
             ctx: __taskwright::Context,
-        ) -> __taskwright::Result<Self::Output, __taskwright::TaskError> {
-            __taskwright::finish(send(self.to).await)
+        ) -> __taskwright::TaskFuture<Self::Output> {
+            __taskwright::Box::pin(async move {
+                __taskwright::finish(send(self.to).await)
+            })
         }
     }
     __taskwright::inventory::submit! {

@@ -1,10 +1,5 @@
 async fn tick() {}
 /// The task that runs [`tick()`].
-#[derive(
-    ::taskwright::private::serde::Serialize,
-    ::taskwright::private::serde::Deserialize
-)]
-#[serde(crate = "::taskwright::private::serde")]
 struct Tick {}
 const _: () = {
     use ::taskwright::private as __taskwright;
@@ -13,6 +8,22 @@ const _: () = {
         #[must_use = "a task does nothing before it is dispatched"]
         fn new() -> Self {
             Self {}
+        }
+    }
+    impl __taskwright::serde::Serialize for Tick {
+        fn serialize<S: __taskwright::serde::Serializer>(
+            &self,
+            serializer: S,
+        ) -> __taskwright::Result<S::Ok, S::Error> {
+            __taskwright::write_fields(serializer, "Tick", &[])
+        }
+    }
+    impl<'de> __taskwright::serde::Deserialize<'de> for Tick {
+        fn deserialize<D: __taskwright::serde::Deserializer<'de>>(
+            deserializer: D,
+        ) -> __taskwright::Result<Self, D::Error> {
+            __taskwright::read_fields(deserializer, "Tick", &[], &mut [])?;
+            __taskwright::Result::Ok(Self {})
         }
     }
     impl __taskwright::Task for Tick {
@@ -28,11 +39,11 @@ const _: () = {
             file: __taskwright::file!(),
             line: __taskwright::line!(),
         };
-        async fn run(
+        fn run(
             self,
             ctx: __taskwright::Context,
-        ) -> __taskwright::Result<Self::Output, __taskwright::TaskError> {
-            __taskwright::finish(tick().await)
+        ) -> __taskwright::TaskFuture<Self::Output> {
+            __taskwright::Box::pin(async move { __taskwright::finish(tick().await) })
         }
     }
     __taskwright::inventory::submit! {

@@ -9,11 +9,6 @@ pub async fn import(
     Ok(0)
 }
 /// The task that runs [`import()`].
-#[derive(
-    ::taskwright::private::serde::Serialize,
-    ::taskwright::private::serde::Deserialize
-)]
-#[serde(crate = "::taskwright::private::serde")]
 pub struct Import {
     /// The parameter `url` of [`import()`].
     pub url: Url,
@@ -27,6 +22,30 @@ const _: () = {
             Self {
                 url: __taskwright::Into::into(url),
             }
+        }
+    }
+    impl __taskwright::serde::Serialize for Import {
+        fn serialize<S: __taskwright::serde::Serializer>(
+            &self,
+            serializer: S,
+        ) -> __taskwright::Result<S::Ok, S::Error> {
+            __taskwright::write_fields(serializer, "Import", &[("url", &self.url)])
+        }
+    }
+    impl<'de> __taskwright::serde::Deserialize<'de> for Import {
+        fn deserialize<D: __taskwright::serde::Deserializer<'de>>(
+            deserializer: D,
+        ) -> __taskwright::Result<Self, D::Error> {
+            let mut url = __taskwright::None;
+            __taskwright::read_fields(
+                deserializer,
+                "Import",
+                &["url"],
+                &mut [&mut url],
+            )?;
+            __taskwright::Result::Ok(Self {
+                url: __taskwright::filled_field(url)?,
+            })
         }
     }
     impl __taskwright::Task for Import {
@@ -48,21 +67,23 @@ const _: () = {
             file: __taskwright::file!(),
             line: __taskwright::line!(),
         };
-        async fn run(
+        fn run(
             self,
             ctx: __taskwright::Context,
-        ) -> __taskwright::Result<Self::Output, __taskwright::TaskError> {
-            __taskwright::finish(
-                import(
-                        self.url,
-                        __taskwright::state::<Database>(&ctx, "database")?,
-                        __taskwright::state_clone::<Client>(&ctx, "client")?,
-                        __taskwright::state_clone::<Arc<Cache>>(&ctx, "cache")?,
-                        &ctx,
-                        __taskwright::Clone::clone(&ctx),
-                    )
-                    .await,
-            )
+        ) -> __taskwright::TaskFuture<Self::Output> {
+            __taskwright::Box::pin(async move {
+                __taskwright::finish(
+                    import(
+                            self.url,
+                            __taskwright::state::<Database>(&ctx, "database")?,
+                            __taskwright::state_clone::<Client>(&ctx, "client")?,
+                            __taskwright::state_clone::<Arc<Cache>>(&ctx, "cache")?,
+                            &ctx,
+                            __taskwright::Clone::clone(&ctx),
+                        )
+                        .await,
+                )
+            })
         }
     }
     __taskwright::inventory::submit! {

@@ -91,6 +91,11 @@ impl<'a> Task<'a> {
         self.parameters.iter().filter(|parameter| parameter.kind == Kind::State)
     }
 
+    /// Whether serde is told how to treat a parameter.
+    pub(crate) fn has_serde_attr(&self) -> bool {
+        self.fields().any(Parameter::has_serde_attr)
+    }
+
     pub(crate) fn execution(&self) -> Execution {
         match &self.options.isolate {
             Some(isolate) if isolate.value == Isolation::Process => Execution::Process,

@@ -40,8 +40,8 @@ fn payload(task: &Task<'_>) -> TokenStream {
     let Function { attrs, vis, sig, .. } = task.function;
     let function = here(sig.ident.span());
     let hidden = task.runtime.hidden_at(function);
-    let serde = task.runtime.serde();
     let cfgs = cfgs(attrs);
+    let derive = derive(task);
     let docs = docs_or(attrs, function, || format!(" The task that runs [`{}()`].", sig.ident));
     let name = &task.payload;
     let fields = task.fields().map(|field| {
@@ -57,12 +57,69 @@ fn payload(task: &Task<'_>) -> TokenStream {
     quote_spanned! {function=>
         #docs
         #(#cfgs)*
-        #[derive(#hidden::serde::Serialize, #hidden::serde::Deserialize)]
-        #[serde(crate = #serde)]
+        #derive
         #vis struct #name {
             #(#fields,)*
         }
     }
+}
+
+/// Serde's derive where serde is told how to treat a parameter; it takes the compiler several times as long as what
+/// [`serde`] emits.
+fn derive(task: &Task<'_>) -> Option<TokenStream> {
+    let function = here(task.function.sig.ident.span());
+    let hidden = task.runtime.hidden_at(function);
+    let serde = task.runtime.serde();
+    task.has_serde_attr().then(|| {
+        quote_spanned! {function=>
+            #[derive(#hidden::serde::Serialize, #hidden::serde::Deserialize)]
+            #[serde(crate = #serde)]
+        }
+    })
+}
+
+/// How the payload is written and read: a list of its fields, which the runtime goes through.
+fn serde(task: &Task<'_>) -> Option<TokenStream> {
+    if task.has_serde_attr() {
+        return None;
+    }
+    let payload = &task.payload;
+    let name = payload.unraw().to_string();
+    let fields: Vec<_> = task.fields().map(|field| field.ident).collect();
+    let names: Vec<_> = task.fields().map(Parameter::name).collect();
+    let slots: Vec<_> = fields.iter().map(|ident| slot(ident)).collect();
+    let written = task.fields().map(|field| {
+        let ident = field.ident;
+        quote_spanned!(here(field.ty.span())=> &self.#ident)
+    });
+    let read = task.fields().zip(&slots).map(|(field, slot)| quote_spanned!(here(field.ty.span())=> &mut #slot));
+    Some(quote! {
+        impl __taskwright::serde::Serialize for #payload {
+            fn serialize<S: __taskwright::serde::Serializer>(
+                &self,
+                serializer: S,
+            ) -> __taskwright::Result<S::Ok, S::Error> {
+                __taskwright::write_fields(serializer, #name, &[#((#names, #written)),*])
+            }
+        }
+
+        impl<'de> __taskwright::serde::Deserialize<'de> for #payload {
+            fn deserialize<D: __taskwright::serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> __taskwright::Result<Self, D::Error> {
+                #(let mut #slots = __taskwright::None;)*
+                __taskwright::read_fields(deserializer, #name, &[#(#names),*], &mut [#(#read),*])?;
+                __taskwright::Result::Ok(Self { #(#fields: __taskwright::filled_field(#slots)?),* })
+            }
+        }
+    })
+}
+
+/// The variable that a field's value is read into. Hygienic, and no lint's business.
+fn slot(field: &Ident) -> Ident {
+    let mut slot = field.clone();
+    slot.set_span(Span::mixed_site());
+    slot
 }
 
 fn implementation(task: &Task<'_>) -> TokenStream {
@@ -75,6 +132,7 @@ fn implementation(task: &Task<'_>) -> TokenStream {
     let definition = definition::of_function(task);
     let fields: Vec<_> = task.fields().map(|field| (field.ident, field.ty)).collect();
     let unique_key = unique_key(task.options.unique.as_ref(), &fields);
+    let serde = serde(task);
     let run = run(task);
     let allow = task.is_deprecated().then(|| quote!(#[allow(deprecated)]));
     quote! {
@@ -86,6 +144,8 @@ fn implementation(task: &Task<'_>) -> TokenStream {
             impl #name {
                 #new
             }
+
+            #serde
 
             impl __taskwright::Task for #name {
                 type Output = #output;
@@ -131,13 +191,14 @@ fn run(task: &Task<'_>) -> TokenStream {
     let output = quote_spanned!(returned=> Self::Output);
     let body = if task.is_async() {
         let called = call(task, &quote!(&#ctx));
-        finish(task, &quote_spanned!(returned=> #called.await))
+        let finished = finish(task, &quote_spanned!(returned=> #called.await));
+        quote_spanned!(place=> __taskwright::Box::pin(async move { #finished }))
     } else {
         let finished = finish(task, &call(task, &quote!(#ctx)));
-        quote_spanned!(place=> __taskwright::blocking(#ctx, move |#ctx| #finished).await)
+        quote_spanned!(place=> __taskwright::blocking(#ctx, move |#ctx| #finished))
     };
     quote_spanned! {place=>
-        async fn run(self, #ctx: __taskwright::Context) -> __taskwright::Result<#output, __taskwright::TaskError> {
+        fn run(self, #ctx: __taskwright::Context) -> __taskwright::TaskFuture<#output> {
             #body
         }
     }
@@ -207,11 +268,8 @@ pub(crate) fn derived(task: &Derived<'_>) -> TokenStream {
 
                 #unique_key
 
-                async fn run(
-                    self,
-                    ctx: __taskwright::Context,
-                ) -> __taskwright::Result<Self::Output, __taskwright::TaskError> {
-                    __taskwright::run_hooked(self, ctx).await
+                fn run(self, ctx: __taskwright::Context) -> __taskwright::TaskFuture<Self::Output> {
+                    __taskwright::run_hooked(self, ctx)
                 }
             }
 

@@ -58,8 +58,8 @@ pub(crate) fn stub(task: &Task<'_>, error: &syn::Error) -> TokenStream {
 
             const DEFINITION: &'static #hidden::Definition = &#hidden::BROKEN;
 
-            async fn run(self, _: #hidden::Context) -> #hidden::Result<(), #hidden::TaskError> {
-                #hidden::finish(())
+            fn run(self, _: #hidden::Context) -> #hidden::TaskFuture<()> {
+                #hidden::Box::pin(async { #hidden::finish(()) })
             }
         }
     }

@@ -199,7 +199,7 @@ impl Client {
     /// # impl Task for Resize { type Output = (); const DEFINITION: &'static Definition = &Definition {
     /// # name: "resize", aliases: &[], options: Options::NONE, parameters: &[], state: &[],
     /// # execution: Execution::Async, docs: "", file: "", line: 0 };
-    /// # async fn run(self, _: Context) -> Result<(), TaskError> { Ok(()) } } };
+    /// # fn run(self, _: Context) -> taskwright::TaskFuture<()> { Box::pin(async { Ok(()) }) } } };
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> taskwright::Result<()> {
     /// let client = Client::connect("memory:").await?;

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::fields::Slot;
 
 /// How the bytes of a [`Payload`] are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,18 +71,7 @@ impl Payload {
     ///
     /// [`ErrorKind::Codec`] when the value's `Serialize` refuses.
     pub fn encode<T: Serialize + ?Sized>(codec: Codec, value: &T) -> Result<Self> {
-        let encoded = match codec {
-            Codec::MessagePack => rmp_serde::to_vec_named(value).map_err(|error| error.to_string()),
-            Codec::Json => serde_json::to_vec(value).map_err(|error| error.to_string()),
-        };
-        match encoded {
-            Ok(bytes) => Ok(Self { codec, bytes: bytes.into() }),
-            Err(cause) => Err(Error::new(
-                ErrorKind::Codec,
-                format!("a {} does not encode; check its Serialize", std::any::type_name::<T>()),
-            )
-            .because(cause)),
-        }
+        Self::write(codec, &value, std::any::type_name::<T>())
     }
 
     /// Decodes the bytes as a `T`.
@@ -90,12 +80,33 @@ impl Payload {
     ///
     /// [`ErrorKind::Codec`] when the bytes are not a `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        let decoded = match self.codec {
-            Codec::MessagePack => rmp_serde::from_slice(&self.bytes).map_err(|error| error.to_string()),
-            Codec::Json => serde_json::from_slice(&self.bytes).map_err(|error| error.to_string()),
+        let mut value = None;
+        self.read(&mut value, std::any::type_name::<T>())?;
+        value.ok_or_else(unread)
+    }
+
+    /// [`Payload::encode`] without its type, so that a type costs the compiler next to nothing.
+    fn write(codec: Codec, value: &dyn erased_serde::Serialize, type_name: &str) -> Result<Self> {
+        let encoded = match codec {
+            Codec::MessagePack => rmp_serde::to_vec_named(value).map_err(|error| error.to_string()),
+            Codec::Json => serde_json::to_vec(value).map_err(|error| error.to_string()),
         };
-        decoded.map_err(|cause| {
-            let type_name = std::any::type_name::<T>();
+        match encoded {
+            Ok(bytes) => Ok(Self { codec, bytes: bytes.into() }),
+            Err(cause) => {
+                let message = format!("a {type_name} does not encode; check its Serialize");
+                Err(Error::new(ErrorKind::Codec, message).because(cause))
+            }
+        }
+    }
+
+    /// [`Payload::decode`] without its type.
+    fn read(&self, slot: &mut dyn Slot, type_name: &str) -> Result<()> {
+        let read = match self.codec {
+            Codec::MessagePack => read_message_pack(&self.bytes, slot),
+            Codec::Json => read_json(&self.bytes, slot),
+        };
+        read.map_err(|cause| {
             Error::new(
                 ErrorKind::Codec,
                 format!(
@@ -113,6 +124,21 @@ impl Payload {
     pub fn to_json(&self) -> serde_json::Value {
         self.decode().unwrap_or_else(|_| serde_json::Value::String(self.bytes.escape_ascii().to_string()))
     }
+}
+
+fn read_message_pack(bytes: &[u8], slot: &mut dyn Slot) -> Result<(), String> {
+    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+    slot.read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut reader)).map_err(|error| error.to_string())
+}
+
+fn read_json(bytes: &[u8], slot: &mut dyn Slot) -> Result<(), String> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    slot.read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut reader)).map_err(|error| error.to_string())?;
+    reader.end().map_err(|error| error.to_string())
+}
+
+fn unread() -> Error {
+    Error::new(ErrorKind::Codec, "a payload was decoded and is not there, which is a defect in taskwright")
 }
 
 /// Shows the size and never the content, which may be private.

@@ -36,7 +36,7 @@ use crate::trace::TraceContext;
 /// # impl Task for SendReceipt { type Output = (); const DEFINITION: &'static Definition = &Definition {
 /// # name: "send_receipt", aliases: &[], options: Options::NONE, parameters: &[], state: &[],
 /// # execution: Execution::Async, docs: "", file: "", line: 0 };
-/// # async fn run(self, _: Context) -> Result<(), TaskError> { Ok(()) } } };
+/// # fn run(self, _: Context) -> taskwright::TaskFuture<()> { Box::pin(async { Ok(()) }) } } };
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> taskwright::Result<()> {

@@ -12,6 +12,7 @@ pub mod policy;
 
 // Payload bytes.
 pub mod codec;
+mod fields;
 
 // What a task is and sees.
 mod blocking;
@@ -55,7 +56,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use handle::{JobFailure, JobHandle};
 pub use job::{JobId, Name, State};
 pub use policy::Backoff;
-pub use task::{Run, Task, TaskError, TaskResult};
+pub use task::{Run, Task, TaskError, TaskFuture, TaskResult};
 #[cfg(feature = "cli")]
 pub use taskwright_macros::main;
 pub use taskwright_macros::{Task, task};

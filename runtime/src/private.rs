@@ -2,13 +2,13 @@
 
 use std::borrow::Borrow;
 use std::fmt::Display;
-use std::future::Future;
 
 // The names of the standard library that generated code needs, whatever they mean where it stands.
 pub use std::borrow::ToOwned;
+pub use std::boxed::Box;
 pub use std::clone::Clone;
 pub use std::convert::Into;
-pub use std::option::Option::{self, Some};
+pub use std::option::Option::{self, None, Some};
 pub use std::process::ExitCode;
 pub use std::result::Result;
 pub use std::string::String;
@@ -21,11 +21,12 @@ pub use serde;
 #[cfg(feature = "cli")]
 pub use crate::cli::main;
 pub use crate::context::Context;
+pub use crate::fields::{filled as filled_field, read as read_fields, write as write_fields};
 pub use crate::policy::Backoff;
 pub use crate::registry::Registration;
 pub use crate::task::{
     Definition, Execution, LimitRule, Options, Parameter, RateRule, Run, StateNeed, Task, TaskArg, TaskError,
-    TaskReturn, TaskState,
+    TaskFuture, TaskReturn, TaskState,
 };
 
 /// What a task's function returned, judged.
@@ -81,26 +82,28 @@ impl<T: Display + ?Sized> KeyPart for T {}
 pub fn blocking<T: Send + 'static>(
     ctx: Context,
     work: impl FnOnce(&Context) -> Result<T, TaskError> + Send + 'static,
-) -> impl Future<Output = Result<T, TaskError>> + Send {
-    crate::worker::blocking::run(ctx, work)
+) -> TaskFuture<T> {
+    crate::worker::blocking::run(ctx, Box::new(work))
 }
 
 /// Runs a task that is written as a struct, with its hooks.
-pub async fn run_hooked<T: Run>(task: T, ctx: Context) -> Result<T::Output, TaskError> {
-    let result = async {
-        task.before(&ctx).await?;
-        task.run(&ctx).await
-    };
-    match result.await.map_err(TaskError::from_boxed) {
-        Ok(output) => {
-            task.after(&ctx, &output).await;
-            Ok(output)
+pub fn run_hooked<T: Run + 'static>(task: T, ctx: Context) -> TaskFuture<T::Output> {
+    Box::pin(async move {
+        let result = async {
+            task.before(&ctx).await?;
+            task.run(&ctx).await
+        };
+        match result.await.map_err(TaskError::from_boxed) {
+            Ok(output) => {
+                task.after(&ctx, &output).await;
+                Ok(output)
+            }
+            Err(error) => {
+                task.failed(&ctx, &error).await;
+                Err(error)
+            }
         }
-        Err(error) => {
-            task.failed(&ctx, &error).await;
-            Err(error)
-        }
-    }
+    })
 }
 
 /// The definition of a task whose attribute is wrong; nothing is ever registered with it.

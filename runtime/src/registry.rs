@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 
-use crate::codec::Payload;
+use crate::codec::{Codec, Payload};
 use crate::context::{Context, States};
 use crate::error::{Error, ErrorKind, Result};
-use crate::task::{Definition, Execution, Task};
+use crate::task::{Definition, Execution, Task, TaskFuture};
 
 /// One task, ready to be run from bytes.
 #[derive(Clone, Copy, Debug)]
@@ -73,15 +74,27 @@ impl Registration {
 
 fn run<T: Task>(ctx: Context) -> BoxFuture<'static, Result<Option<Payload>, BoxError>> {
     let payload = &ctx.spec().payload;
-    let (codec, keeps) = (payload.codec, ctx.spec().keep_result.is_some());
+    let kept_as = ctx.spec().keep_result.map(|_| payload.codec);
     match payload.decode::<T>() {
-        Err(error) => Box::pin(std::future::ready(Err(RunError::Payload(error).into()))),
-        Ok(task) => Box::pin(async move {
-            let output = task.run(ctx).await?;
-            let encode = || Payload::encode(codec, &output).map_err(RunError::Result);
-            Ok(keeps.then(encode).transpose()?)
-        }),
+        Ok(task) => encoded(task.run(ctx), kept_as),
+        Err(error) => undecoded(error),
     }
+}
+
+fn undecoded(error: Error) -> BoxFuture<'static, Result<Option<Payload>, BoxError>> {
+    Box::pin(std::future::ready(Err(RunError::Payload(error).into())))
+}
+
+/// What the task returns, as bytes where it is kept: compiled for each type of result, and not for each task.
+fn encoded<T: Serialize + Send + 'static>(
+    running: TaskFuture<T>,
+    kept_as: Option<Codec>,
+) -> BoxFuture<'static, Result<Option<Payload>, BoxError>> {
+    Box::pin(async move {
+        let output = running.await?;
+        let encode = |codec| Payload::encode(codec, &output).map_err(RunError::Result);
+        Ok(kept_as.map(encode).transpose()?)
+    })
 }
 
 /// The tasks of a program by name and alias.

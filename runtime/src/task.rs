@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -34,8 +35,11 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     }
 
     /// Runs one attempt.
-    fn run(self, ctx: Context) -> impl Future<Output = Result<Self::Output, TaskError>> + Send;
+    fn run(self, ctx: Context) -> TaskFuture<Self::Output>;
 }
+
+/// One attempt at its work. Boxed here, so that all that goes on around it is compiled once and not for each task.
+pub type TaskFuture<T> = Pin<Box<dyn Future<Output = Result<T, TaskError>> + Send>>;
 
 /// The work of a task that is written as a struct, with optional hooks around it.
 ///

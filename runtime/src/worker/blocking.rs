@@ -5,17 +5,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::client::Client;
 use crate::context::Context;
-use crate::task::TaskError;
+use crate::task::{TaskError, TaskFuture};
 use crate::trace::TraceContext;
 
 /// Runs `work` on the pool of `ctx`. A panic in it goes on in the caller.
 ///
 /// A thread can't be stopped: when the returned future is dropped, by a timeout say, `work` goes on, is reported as
 /// stuck, and another may take its slot.
-pub(crate) async fn run<T: Send + 'static>(
-    ctx: Context,
-    work: impl FnOnce(&Context) -> Result<T, TaskError> + Send + 'static,
-) -> Result<T, TaskError> {
+pub(crate) fn run<T: Send + 'static>(ctx: Context, work: Work<T>) -> TaskFuture<T> {
+    Box::pin(on_a_thread(ctx, work))
+}
+
+/// A plain function with all that it is called with. Boxed, so that a thread's ways are compiled for each type of
+/// result, and not for each task.
+pub(crate) type Work<T> = Box<dyn FnOnce(&Context) -> Result<T, TaskError> + Send>;
+
+async fn on_a_thread<T: Send + 'static>(ctx: Context, work: Work<T>) -> Result<T, TaskError> {
     let pool = ctx.blocking_pool().clone();
     let Ok(_slot) = pool.slots.acquire().await else {
         return Err(TaskError::new("the worker's thread pool is closed"));

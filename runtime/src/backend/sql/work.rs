@@ -32,7 +32,6 @@ pub(super) trait Work: Send + 'static {
 }
 
 /// How much of what others commit a transaction sees.
-#[expect(dead_code, reason = "the servers to come ask for it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Isolation {
     /// All that was committed before each statement. For what locks the rows that it decides about.
