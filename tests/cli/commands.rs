@@ -68,9 +68,10 @@ fn a_queue_that_nobody_knows_is_not_paused_by_mistake() {
 #[test]
 fn migrate_says_what_the_backend_is_at() {
     let setup = setup();
-    assert_has(&setup.run(&["migrate"]).ok(), &["memory", "up to date"]);
+    assert_has(&setup.run(&["migrate"]).ok(), &["memory", "up to date, and has no tables"]);
     let answer = setup.run(&["migrate", "status", "--json"]).json();
     assert_eq!((&answer["backend"], &answer["up_to_date"]), (&"memory".into(), &true.into()));
+    assert_eq!(answer["schema"], serde_json::Value::Null);
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl Toy {
             location: "toy:".to_owned(),
             durability: "nothing survives the end of the process".to_owned(),
             warnings: Vec::new(),
+            schema: None,
             atomic_push: true,
             limits,
         };

@@ -153,10 +153,21 @@ pub struct Info {
     pub durability: String,
     /// What in its configuration puts jobs at risk, one sentence each; `doctor` shows them.
     pub warnings: Vec<String>,
+    /// The version of its tables since it was opened; `None` when they have none.
+    pub schema: Option<Schema>,
     /// Whether a push stores all of its batch or nothing.
     pub atomic_push: bool,
     /// Sizes and times past which the core works around it or refuses.
     pub limits: Limits,
+}
+
+/// At which version a store's tables are, and which this program brings them to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Schema {
+    /// The version that the tables have; higher than `known` when a newer program has been here (P17).
+    pub version: i64,
+    /// The newest version that this program knows.
+    pub known: i64,
 }
 
 /// Where a store's abilities end.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::desk::Desk;
 use super::table::{clean, count, relative};
 use super::trouble::{Exit, Trouble};
-use crate::backend::{Backend, Inspect, JobFilter, QueueStats, WorkerStats};
+use crate::backend::{Backend, Inspect, JobFilter, QueueStats, Schema, WorkerStats};
 use crate::error::Result;
 use crate::job::State;
 use crate::settings::SETTINGS;
@@ -121,6 +121,7 @@ fn store(backend: &dyn Backend) -> Vec<Check> {
     } else {
         Check::ok("durability", &info.durability)
     });
+    checks.extend(info.schema.map(schema));
     let help = "jobs are at risk until the server is configured otherwise";
     checks.extend(info.warnings.iter().map(|warning| Check::warn("durability", warning, help)));
     let facets = [
@@ -138,6 +139,14 @@ fn store(backend: &dyn Backend) -> Vec<Check> {
         checks.push(Check::warn("facets", format!("no {name}"), format!("so {consequence}")));
     }
     checks
+}
+
+fn schema(Schema { version, known }: Schema) -> Check {
+    if version > known {
+        let found = format!("version {version}, and this program knows {known}");
+        return Check::warn("schema", found, "a newer program has been here; update this one soon");
+    }
+    Check::ok("schema", format!("version {version}"))
 }
 
 async fn contents(desk: &Desk<'_>, inspect: &dyn Inspect) -> Result<Vec<Check>> {

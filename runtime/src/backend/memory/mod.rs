@@ -113,6 +113,7 @@ impl Memory {
             location,
             durability: "nothing survives the end of the process".to_owned(),
             warnings: Vec::new(),
+            schema: None,
             atomic_push: true,
             limits: LIMITS,
         };

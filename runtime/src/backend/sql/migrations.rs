@@ -1,5 +1,6 @@
 //! Which schema a database has, and which it needs.
 
+use crate::backend::Schema;
 use crate::error::{Error, ErrorKind, Result};
 
 /// One step of the schema. Steps only ever add, so that the version before still runs on what this one leaves (P17).
@@ -10,6 +11,12 @@ pub(super) struct Migration {
     pub(super) name: &'static str,
     /// Statements, each alone.
     pub(super) statements: &'static [&'static str],
+}
+
+/// What is told of a database that has been brought up to date, and was at version `before` until then.
+pub(super) fn schema(migrations: &[Migration], before: i64) -> Schema {
+    let known = migrations.last().map_or(0, |last| last.version);
+    Schema { version: known.max(before), known }
 }
 
 /// The steps that a database of version `current` lacks.

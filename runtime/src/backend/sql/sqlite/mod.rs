@@ -116,10 +116,11 @@ impl Sqlite {
     /// As [`Sqlite::connect`], by `clock`.
     pub async fn connect_with(url: &str, clock: Clock) -> Result<Self> {
         let settings = Settings::parse(url)?;
-        let info = info(&settings);
+        let mut info = info(&settings);
         let opener = Opener::new(settings.clone())?;
         let mut db = opener.writer().await?;
-        schema::migrate(&mut db, clock.now()).await.map_err(|error| error.context("file", info.location.clone()))?;
+        let migrated = schema::migrate(&mut db, clock.now()).await;
+        info.schema = Some(migrated.map_err(|error| error.context("file", info.location.clone()))?);
         let path = match settings.place {
             Place::Memory => None,
             Place::File(path) => Some(path.canonicalize().unwrap_or(path)),
@@ -188,7 +189,7 @@ fn info(settings: &Settings) -> Info {
         time_precision: Duration::from_micros(1),
     };
     let (durability, warnings) = (durability.to_owned(), Vec::new());
-    Info { name: "sqlite", location, durability, warnings, atomic_push: true, limits }
+    Info { name: "sqlite", location, durability, warnings, schema: None, atomic_push: true, limits }
 }
 
 impl fmt::Debug for Sqlite {

@@ -3,7 +3,8 @@
 use sqlx::{Row, SqliteConnection};
 
 use super::error::fault;
-use crate::backend::sql::migrations::{Migration, missing};
+use crate::backend::Schema;
+use crate::backend::sql::migrations::{Migration, missing, schema};
 use crate::error::Result;
 use crate::time::Timestamp;
 
@@ -129,9 +130,10 @@ const RECORD: &str = "INSERT INTO taskwright_migrations (version, name, applied)
 
 /// Brings the database to this program's schema. Any number of processes may do so at once: the steps are taken under
 /// the write lock, by whoever has it first. A file that can't be written is found out here too.
-pub(super) async fn migrate(db: &mut SqliteConnection, now: Timestamp) -> Result<()> {
+pub(super) async fn migrate(db: &mut SqliteConnection, now: Timestamp) -> Result<Schema> {
     // Also before the lock, so that a database of a newer version is refused whoever holds it.
-    missing(MIGRATIONS, version(db).await?)?;
+    let before = version(db).await?;
+    missing(MIGRATIONS, before)?;
     execute(db, "BEGIN IMMEDIATE").await?;
     let migrated = match migrate_locked(db, now).await {
         Ok(()) => execute(db, "COMMIT").await,
@@ -142,7 +144,7 @@ pub(super) async fn migrate(db: &mut SqliteConnection, now: Timestamp) -> Result
     {
         tracing::debug!(%error, "rolled back already");
     }
-    migrated
+    migrated.map(|()| schema(MIGRATIONS, before))
 }
 
 async fn migrate_locked(db: &mut SqliteConnection, now: Timestamp) -> Result<()> {

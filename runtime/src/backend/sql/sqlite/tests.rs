@@ -10,7 +10,7 @@ use super::*;
 use crate::backend::sql::news::News;
 use crate::backend::sql::tables::{Columns, Tables};
 use crate::backend::sql::work::Isolation;
-use crate::backend::{Hint, InTransaction, JobFilter, Listener, QueueClaim, Renewal, WorkerRecord};
+use crate::backend::{Hint, InTransaction, JobFilter, Listener, QueueClaim, Renewal, Schema, WorkerRecord};
 use crate::codec::{Codec, Payload};
 use crate::error::ErrorKind;
 use crate::job::{BatchId, Job, JobId, JobSpec, Lease, Name, NewJob, State, Unique, When, WorkerId};
@@ -211,10 +211,14 @@ async fn a_damaged_file_is_an_error_and_no_panic() {
 #[tokio::test]
 async fn a_database_one_version_ahead_is_used_and_a_newer_one_is_refused() {
     let disk = Disk::new();
-    disk.open().await.close().await.unwrap();
+    let sqlite = disk.open().await;
+    assert_eq!(sqlite.info().schema, Some(Schema { version: 1, known: 1 }));
+    sqlite.close().await.unwrap();
     let mut db = disk.by_hand().await;
     do_by_hand(&mut db, "INSERT INTO taskwright_migrations VALUES (2, 'from the next version', 0)").await;
-    disk.open().await.close().await.unwrap();
+    let sqlite = disk.open().await;
+    assert_eq!(sqlite.info().schema, Some(Schema { version: 2, known: 1 }));
+    sqlite.close().await.unwrap();
     do_by_hand(&mut db, "INSERT INTO taskwright_migrations VALUES (3, 'from the version after', 0)").await;
     let error = Sqlite::connect(&disk.url("")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
