@@ -113,6 +113,7 @@ const _: () = {
                 __taskwright::Parameter::of::<Kind>("kind", "Kind"),
             ],
             state: &[],
+            transaction: __taskwright::None,
             execution: __taskwright::Execution::Process,
             docs: "Mails a receipt.\n\nOnce for each order.",
             file: __taskwright::file!(),

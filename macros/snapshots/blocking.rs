@@ -51,6 +51,7 @@ const _: () = {
             options: __taskwright::Options::NONE,
             parameters: &[__taskwright::Parameter::of::<PathBuf>("path", "PathBuf")],
             state: &[__taskwright::StateNeed::of::<Pool>("pool")],
+            transaction: __taskwright::None,
             execution: __taskwright::Execution::Blocking,
             docs: "",
             file: __taskwright::file!(),

@@ -62,6 +62,7 @@ const _: () = {
                 >("mail", "&Mail"),
             ],
             state: &[],
+            transaction: __taskwright::None,
             execution: __taskwright::Execution::Async,
             docs: "",
             file: __taskwright::file!(),

@@ -21,6 +21,7 @@ const _: () = {
                 },
             ],
             state: &[],
+            transaction: __taskwright::None,
             execution: __taskwright::Execution::Async,
             docs: "Greets somebody.",
             file: __taskwright::file!(),

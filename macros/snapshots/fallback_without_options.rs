@@ -42,6 +42,7 @@ const _: () = {
             options: __taskwright::Options::NONE,
             parameters: &[__taskwright::Parameter::of::<String>("to", "String")],
             state: &[],
+            transaction: __taskwright::None,
             execution: __taskwright::Execution::Async,
             docs: "",
             file: __taskwright::file!(),

@@ -34,6 +34,7 @@ const _: () = {
             options: __taskwright::Options::NONE,
             parameters: &[],
             state: &[],
+            transaction: __taskwright::None,
             execution: __taskwright::Execution::Async,
             docs: "",
             file: __taskwright::file!(),

@@ -62,6 +62,7 @@ const _: () = {
                 __taskwright::StateNeed::of::<Client>("client"),
                 __taskwright::StateNeed::of::<Arc<Cache>>("cache"),
             ],
+            transaction: __taskwright::None,
             execution: __taskwright::Execution::Async,
             docs: "",
             file: __taskwright::file!(),

@@ -43,6 +43,7 @@ pub(crate) enum Kind {
     Payload,
     State,
     Context,
+    Transaction,
 }
 
 impl<'a> Task<'a> {
@@ -89,6 +90,11 @@ impl<'a> Task<'a> {
 
     pub(crate) fn states(&self) -> impl Iterator<Item = &Parameter<'a>> {
         self.parameters.iter().filter(|parameter| parameter.kind == Kind::State)
+    }
+
+    /// The transaction that the task completes in.
+    pub(crate) fn transaction(&self) -> Option<&Parameter<'a>> {
+        self.parameters.iter().find(|parameter| parameter.kind == Kind::Transaction)
     }
 
     /// Whether serde is told how to treat a parameter.
@@ -199,6 +205,7 @@ impl Kind {
             matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Context"));
         match () {
             () if marked("state") => Self::State,
+            () if marked("tx") => Self::Transaction,
             () if marked("ctx") || looks_like_context => Self::Context,
             () => Self::Payload,
         }
@@ -248,9 +255,9 @@ fn text_of(meta: &Meta) -> Option<String> {
     }
 }
 
-/// `#[state]` and `#[ctx]`, which say where a value comes from and go no further.
+/// `#[state]`, `#[ctx]` and `#[tx]`, which say where a value comes from and go no further.
 pub(crate) fn is_mark(attr: &Attribute) -> bool {
-    attr.path().is_ident("state") || attr.path().is_ident("ctx")
+    ["state", "ctx", "tx"].iter().any(|mark| attr.path().is_ident(mark))
 }
 
 /// What belongs on the payload's field and not on the function's parameter.

@@ -14,6 +14,7 @@ use crate::parse::Spanned;
 /// The rules for a task's function.
 pub(crate) fn function(task: &Task<'_>, errors: &Errors) {
     let sig = &task.function.sig;
+    one_transaction(task, errors);
     no_qualifiers(sig, errors);
     no_generics(&sig.generics, errors);
     owned_return(sig, errors);
@@ -23,6 +24,7 @@ pub(crate) fn function(task: &Task<'_>, errors: &Errors) {
         serde_on_payload_only(parameter, errors);
         plain_reference(parameter, &sig.generics, errors);
         sized_state(parameter, errors);
+        lent_transaction(parameter, errors);
         Types { kind: parameter.kind, generics: &sig.generics, errors }.visit_type(parameter.ty);
     }
 }
@@ -144,12 +146,13 @@ fn owned_return(sig: &Signature, errors: &Errors) {
 }
 
 fn known_attributes(parameter: &Parameter<'_>, errors: &Errors) {
-    const KNOWN: [&str; 10] = ["state", "ctx", "serde", "cfg", "cfg_attr", "doc", "allow", "expect", "warn", "deny"];
+    const KNOWN: [&str; 11] =
+        ["state", "ctx", "tx", "serde", "cfg", "cfg_attr", "doc", "allow", "expect", "warn", "deny"];
     for attr in parameter.attrs {
         if !KNOWN.iter().any(|name| attr.path().is_ident(name)) {
             errors.at(
                 attr,
-                "unknown attribute on a task's parameter; there are `#[state]`, `#[ctx]`, `#[serde(..)]` and `#[cfg(..)]`",
+                "unknown attribute on a task's parameter; there are `#[state]`, `#[ctx]`, `#[tx]`, `#[serde(..)]` and `#[cfg(..)]`",
             );
         }
     }
@@ -160,7 +163,7 @@ fn one_kind(parameter: &Parameter<'_>, errors: &Errors) {
     if let [_, second, ..] = marks[..] {
         errors.at(
             second,
-            "a parameter has one source: `#[state]` from the worker, `#[ctx]` for the context, none for the payload",
+            "a parameter has one source: `#[state]` from the worker, `#[ctx]` for the context, `#[tx]` for the transaction, none for the payload",
         );
     }
     for mark in marks {
@@ -191,12 +194,37 @@ fn plain_reference(parameter: &Parameter<'_>, generics: &Generics, errors: &Erro
                 );
             }
             Kind::Context => errors.at(mutability, "a context is lent as `&Context`; remove `mut`"),
+            Kind::Transaction => {}
         }
     }
     if let Some(lifetime) = &reference.lifetime
         && !declares(generics, lifetime)
     {
         errors.at(lifetime, "a task lends its parameters for one attempt; write `&T` without a lifetime");
+    }
+}
+
+/// The worker commits what it lends.
+fn lent_transaction(parameter: &Parameter<'_>, errors: &Errors) {
+    let is_lent = parameter.reference.is_some_and(|reference| reference.mutability.is_some());
+    if parameter.kind == Kind::Transaction && !is_lent {
+        errors.at(
+            parameter.ty,
+            "a transaction is lent, as the worker commits it with the job; write `&mut` before its type",
+        );
+    }
+}
+
+fn one_transaction(task: &Task<'_>, errors: &Errors) {
+    let mut transactions = task.parameters.iter().filter(|parameter| parameter.kind == Kind::Transaction);
+    let first = transactions.next();
+    for second in transactions {
+        errors.at(second.ident, "a task completes in one transaction; remove this one");
+    }
+    if first.is_some()
+        && let None = task.function.sig.asyncness
+    {
+        errors.at(task.function.sig.fn_token, "a task that writes in a transaction awaits it; write `async fn`");
     }
 }
 

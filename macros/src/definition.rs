@@ -28,6 +28,10 @@ pub(crate) fn of_function(task: &Task<'_>) -> TokenStream {
         let (name, ty) = (state.name(), state.ty);
         quote_spanned!(here(ty.span())=> __taskwright::StateNeed::of::<#ty>(#name))
     });
+    let transaction = task.transaction().map(|transaction| {
+        let (name, ty) = (transaction.name(), transaction.ty);
+        quote_spanned!(here(ty.span())=> __taskwright::Some(__taskwright::TransactionNeed::of::<#ty>(#name)))
+    });
     Definition {
         item: &task.function.sig.ident,
         attrs: &task.function.attrs,
@@ -35,6 +39,7 @@ pub(crate) fn of_function(task: &Task<'_>) -> TokenStream {
         execution: task.execution(),
         parameters: parameters.collect(),
         state: state.collect(),
+        transaction,
     }
     .into_token_stream()
 }
@@ -51,6 +56,7 @@ pub(crate) fn of_struct(task: &Derived<'_>) -> TokenStream {
         execution: task.execution(),
         parameters: parameters.collect(),
         state: Vec::new(),
+        transaction: None,
     }
     .into_token_stream()
 }
@@ -68,6 +74,7 @@ struct Definition<'a> {
     execution: Execution,
     parameters: Vec<TokenStream>,
     state: Vec<TokenStream>,
+    transaction: Option<TokenStream>,
 }
 
 impl ToTokens for Definition<'_> {
@@ -76,6 +83,7 @@ impl ToTokens for Definition<'_> {
         let name = self.name();
         let aliases = self.options.aliases.iter().map(|alias| &alias.value);
         let options = asked(self.options);
+        let transaction = self.transaction.clone().unwrap_or_else(|| quote!(__taskwright::None));
         let execution = format_ident!("{}", self.execution.variant());
         let docs = ast::docs(self.attrs);
         tokens.extend(quote! {
@@ -85,6 +93,7 @@ impl ToTokens for Definition<'_> {
                 options: #options,
                 parameters: &[#(#parameters),*],
                 state: &[#(#state),*],
+                transaction: #transaction,
                 execution: __taskwright::Execution::#execution,
                 docs: #docs,
                 file: __taskwright::file!(),

@@ -192,7 +192,11 @@ fn run(task: &Task<'_>) -> TokenStream {
     let body = if task.is_async() {
         let called = call(task, &quote!(&#ctx));
         let finished = finish(task, &quote_spanned!(returned=> #called.await));
-        quote_spanned!(place=> __taskwright::Box::pin(async move { #finished }))
+        let begun = task.transaction().map(|_| {
+            let transaction = transaction();
+            quote!(let mut #transaction = __taskwright::begin(&#ctx).await?;)
+        });
+        quote_spanned!(place=> __taskwright::Box::pin(async move { #begun #finished }))
     } else {
         let finished = finish(task, &call(task, &quote!(#ctx)));
         quote_spanned!(place=> __taskwright::blocking(#ctx, move |#ctx| #finished))
@@ -225,7 +229,16 @@ fn passed(parameter: &Parameter<'_>, ctx: &TokenStream) -> TokenStream {
         (Kind::State, true) => quote_spanned!(span=> __taskwright::state::<#ty>(#ctx, #name)?),
         (Kind::Context, false) => quote!(__taskwright::Clone::clone(#ctx)),
         (Kind::Context, true) => ctx.clone(),
+        (Kind::Transaction, _) => {
+            let transaction = transaction();
+            quote_spanned!(span=> __taskwright::transaction::<#ty>(&mut #transaction, #name)?)
+        }
     }
+}
+
+/// The variable that holds the transaction. Hygienic, as `ctx` is.
+fn transaction() -> Ident {
+    Ident::new("transaction", Span::mixed_site())
 }
 
 fn finish(task: &Task<'_>, returned: &TokenStream) -> TokenStream {

@@ -62,6 +62,7 @@ use proc_macro::TokenStream;
 /// | `#[state] mailer: &Mailer` | what was given to `App::state`; also `Mailer` if it is `Clone`, or `Arc<Mailer>` |
 /// | `ctx: &Context` | the running job's context, known by the last word of its type |
 /// | `#[ctx] ctx: &Other` | the context, by another name of its type |
+/// | `#[tx] tx: &mut Transaction<'_, Postgres>` | a transaction of the database that the queue lives in, committed together with the job's completion; rolled back when the attempt fails in any way |
 ///
 /// `mut` and raw identifiers are fine; docs and `#[serde(..)]` go to the struct's field; `#[cfg(..)]` works.
 /// The payload is encoded by the names of its parameters: they may change their order, and a new one takes

@@ -54,6 +54,17 @@ fn all_options() {
 }
 
 #[test]
+fn with_transaction() {
+    let function = quote! {
+        async fn charge(order: u64, #[tx] tx: &mut Transaction<'_, Postgres>) -> Result<(), sqlx::Error> {
+            sqlx::query("UPDATE orders SET paid = true WHERE id = $1").bind(order).execute(&mut **tx).await?;
+            Ok(())
+        }
+    };
+    check(stages::task(quote!(), &function), &expect_file!["../snapshots/with_transaction.rs"]);
+}
+
+#[test]
 fn with_context_and_state() {
     let function = quote! {
         pub async fn import(

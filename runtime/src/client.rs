@@ -197,7 +197,7 @@ impl Client {
     /// # #[derive(Serialize, Deserialize)] struct Resize { image: u64 }
     /// # const _: () = { use taskwright::task::{Definition, Execution, Options};
     /// # impl Task for Resize { type Output = (); const DEFINITION: &'static Definition = &Definition {
-    /// # name: "resize", aliases: &[], options: Options::NONE, parameters: &[], state: &[],
+    /// # name: "resize", aliases: &[], options: Options::NONE, parameters: &[], state: &[], transaction: None,
     /// # execution: Execution::Async, docs: "", file: "", line: 0 };
     /// # fn run(self, _: Context) -> taskwright::TaskFuture<()> { Box::pin(async { Ok(()) }) } } };
     /// # #[tokio::main(flavor = "current_thread")]

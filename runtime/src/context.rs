@@ -15,6 +15,7 @@ use crate::codec::Codec;
 use crate::job::{Job, JobId, JobSpec, Name, Progress};
 use crate::policy::Backoff;
 use crate::task::TaskState;
+use crate::transaction::TransactionCell;
 
 /// A running task's view of its job. Cheap to clone.
 ///
@@ -44,6 +45,7 @@ struct Inner {
     progress: Arc<ProgressCell>,
     states: Arc<States>,
     blocking: BlockingPool,
+    transaction: TransactionCell,
 }
 
 tokio::task_local! {
@@ -87,6 +89,7 @@ impl Context {
         progress: Arc<ProgressCell>,
         states: Arc<States>,
         blocking: BlockingPool,
+        transaction: TransactionCell,
     ) -> Self {
         Self(Arc::new(Inner {
             spec: Arc::clone(&job.spec),
@@ -97,6 +100,7 @@ impl Context {
             progress,
             states,
             blocking,
+            transaction,
         }))
     }
 
@@ -134,6 +138,7 @@ impl Context {
             progress: Arc::default(),
             states: Arc::new(states),
             blocking: BlockingPool::default(),
+            transaction: TransactionCell::default(),
         }))
     }
 
@@ -237,6 +242,10 @@ impl Context {
 
     pub(crate) fn spec(&self) -> &JobSpec {
         &self.0.spec
+    }
+
+    pub(crate) fn transaction(&self) -> &TransactionCell {
+        &self.0.transaction
     }
 
     pub(crate) fn blocking_pool(&self) -> &BlockingPool {

@@ -34,7 +34,7 @@ use crate::trace::TraceContext;
 /// # #[derive(Serialize, Deserialize)] struct SendReceipt { order: u64 }
 /// # const _: () = { use taskwright::task::{Definition, Execution, Options};
 /// # impl Task for SendReceipt { type Output = (); const DEFINITION: &'static Definition = &Definition {
-/// # name: "send_receipt", aliases: &[], options: Options::NONE, parameters: &[], state: &[],
+/// # name: "send_receipt", aliases: &[], options: Options::NONE, parameters: &[], state: &[], transaction: None,
 /// # execution: Execution::Async, docs: "", file: "", line: 0 };
 /// # fn run(self, _: Context) -> taskwright::TaskFuture<()> { Box::pin(async { Ok(()) }) } } };
 ///

@@ -20,6 +20,7 @@ pub mod context;
 pub mod registry;
 pub mod task;
 pub mod trace;
+mod transaction;
 
 // The contract, and the stores that keep it.
 pub mod backend;

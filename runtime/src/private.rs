@@ -26,8 +26,9 @@ pub use crate::policy::Backoff;
 pub use crate::registry::Registration;
 pub use crate::task::{
     Definition, Execution, LimitRule, Options, Parameter, RateRule, Run, StateNeed, Task, TaskArg, TaskError,
-    TaskFuture, TaskReturn, TaskState,
+    TaskFuture, TaskReturn, TaskState, TransactionNeed,
 };
+use crate::transaction::Lent;
 
 /// What a task's function returned, judged.
 pub fn finish<R: TaskReturn>(returned: R) -> Result<R::Output, TaskError> {
@@ -56,6 +57,19 @@ pub fn state<'a, T: TaskState>(ctx: &'a Context, parameter: &str) -> Result<&'a 
 /// The state that a parameter takes by value.
 pub fn state_clone<T: TaskState + Clone>(ctx: &Context, parameter: &str) -> Result<T, TaskError> {
     state::<T>(ctx, parameter).cloned()
+}
+
+/// Begins the transaction that a task's writes share with its completion.
+pub async fn begin(ctx: &Context) -> Result<Lent<'_>, TaskError> {
+    ctx.transaction().begin().await.map_err(TaskError::new)
+}
+
+/// The transaction that a parameter asks for. A worker checks before it starts that the backend has one of this type.
+pub fn transaction<'a, T: 'static>(lent: &'a mut Lent<'_>, parameter: &str) -> Result<&'a mut T, TaskError> {
+    lent.transaction::<T>().ok_or_else(|| {
+        let wanted = std::any::type_name::<T>();
+        TaskError::new(format!("the backend's transaction is not the {wanted} that parameter `{parameter}` asks for"))
+    })
 }
 
 /// What a function borrows from its payload.
@@ -113,6 +127,7 @@ pub const BROKEN: Definition = Definition {
     options: Options::NONE,
     parameters: &[],
     state: &[],
+    transaction: None,
     execution: Execution::Async,
     docs: "",
     file: "",

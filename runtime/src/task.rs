@@ -293,6 +293,8 @@ pub struct Definition {
     pub parameters: &'static [Parameter],
     /// What the worker must provide.
     pub state: &'static [StateNeed],
+    /// The transaction that its writes share with its completion, if it takes one.
+    pub transaction: Option<TransactionNeed>,
     /// How it runs.
     pub execution: Execution,
     /// The task's own documentation.
@@ -410,6 +412,25 @@ impl StateNeed {
     /// The need for a `T`.
     #[must_use]
     pub const fn of<T: TaskState>(parameter: &'static str) -> Self {
+        Self { parameter, type_id: TypeId::of::<T>, type_name: std::any::type_name::<T> }
+    }
+}
+
+/// A transaction that a task writes and completes in.
+#[derive(Clone, Copy, Debug)]
+pub struct TransactionNeed {
+    /// The parameter that receives it.
+    pub parameter: &'static str,
+    /// Its type's identity.
+    pub type_id: fn() -> TypeId,
+    /// Its type's name.
+    pub type_name: fn() -> &'static str,
+}
+
+impl TransactionNeed {
+    /// The need for a `T`, lent as `&mut T`.
+    #[must_use]
+    pub const fn of<T: 'static>(parameter: &'static str) -> Self {
         Self { parameter, type_id: TypeId::of::<T>, type_name: std::any::type_name::<T> }
     }
 }

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 
+mod books;
 mod cancelling;
 mod ending;
 mod fetching;
@@ -12,4 +13,5 @@ mod rescue;
 mod running;
 mod site;
 mod stopping;
+mod transactions;
 mod trouble;

@@ -41,7 +41,7 @@ impl Site {
         Self::over(Arc::new(sqlite), clock, Some(folder))
     }
 
-    fn over(store: Arc<dyn Backend>, clock: Clock, folder: Option<tempfile::TempDir>) -> Self {
+    pub(crate) fn over(store: Arc<dyn Backend>, clock: Clock, folder: Option<tempfile::TempDir>) -> Self {
         let backend = Arc::new(Faulty::new(store, 0));
         let client = Client::new(Arc::clone(&backend) as Arc<dyn Backend>);
         Self { backend, client, clock, _folder: folder }

@@ -16,7 +16,7 @@ struct Tier {
 }
 
 const DATA: &str = "error time fields codec job policy";
-const TASKS: &str = "trace task context registry blocking";
+const TASKS: &str = "trace transaction task context registry blocking";
 const CLIENT: &str = "batch client dispatch handle outcomes";
 const STORES: &str = "backend backend::memory backend::sql backend::connect";
 
@@ -36,7 +36,8 @@ const TIERS: &[Tier] = &[
     Tier { parts: &["backend::connect"], uses: &[DATA, "backend backend::memory backend::sql"] },
     // What a task is and sees. It can't tell where it came from, or who runs it.
     Tier { parts: &["trace"], uses: &[DATA] },
-    Tier { parts: &["task", "context", "registry", "blocking"], uses: &[DATA] },
+    Tier { parts: &["transaction"], uses: &[DATA, "backend"] },
+    Tier { parts: &["task", "context", "registry", "blocking"], uses: &[DATA, "transaction"] },
     // Putting tasks on queues, and awaiting them.
     Tier { parts: &["batch"], uses: &[DATA] },
     Tier {

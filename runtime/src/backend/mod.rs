@@ -46,7 +46,7 @@
 //! where the store can't do it.
 //! Nothing has a default body, so that a wrapper which forgets one does not compile.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -138,7 +138,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Lists, counts, changes and prunes jobs, queues and workers.
     fn inspect(&self) -> Option<&dyn Inspect>;
 
-    /// Pushes inside a transaction that the caller began.
+    /// Pushes inside a transaction that the caller began, and ends jobs inside one that their task wrote in.
     fn transaction(&self) -> Option<&dyn Transaction>;
 }
 
@@ -567,7 +567,7 @@ impl Default for Retention {
     }
 }
 
-/// Facet: pushing in the caller's own transaction.
+/// Facet: pushing in the caller's own transaction, and completing in a task's.
 #[async_trait]
 pub trait Transaction: Send + Sync {
     /// Pushes on `connection`, which is inside a transaction; the jobs exist if and when the caller commits.
@@ -578,6 +578,53 @@ pub trait Transaction: Send + Sync {
     ///
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the connection is of another driver.
     async fn push_in(&self, connection: &mut (dyn Any + Send), push: &Push) -> Result<Vec<Pushed>>;
+
+    /// Runs tasks in transactions that end with them; `None` where a transaction that lasts as long as a task would
+    /// stand in everybody's way.
+    fn completion(&self) -> Option<&dyn Completion>;
+}
+
+/// Transactions in which a task writes and its job completes: both happen, or neither.
+#[async_trait]
+pub trait Completion: Send + Sync {
+    /// The type that [`TaskTransaction::transaction`] lends, which tasks name in their `#[tx]` parameter.
+    fn lends(&self) -> TransactionType;
+
+    /// Begins a transaction on a connection of its own. Waits while as many as the backend allows are open.
+    async fn begin(&self) -> Result<Box<dyn TaskTransaction>>;
+}
+
+/// The type of a transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct TransactionType {
+    /// Its identity.
+    pub id: TypeId,
+    /// Its name, for people.
+    pub name: &'static str,
+}
+
+impl TransactionType {
+    /// The type `T`.
+    #[must_use]
+    pub fn of<T: Any>() -> Self {
+        Self { id: TypeId::of::<T>(), name: std::any::type_name::<T>() }
+    }
+}
+
+/// A transaction that a task writes in. Dropping it rolls it back, sooner or later.
+#[async_trait]
+pub trait TaskTransaction: Send {
+    /// The driver's transaction, as [`Completion::lends`] says.
+    fn transaction(&mut self) -> &mut (dyn Any + Send);
+
+    /// Settles the job of the task in its transaction (P3), and commits both.
+    ///
+    /// Where the lease is lost, nothing is written, neither of the job nor of the task.
+    /// After an error the commit may have happened; then the lease is gone, and any later settle is refused.
+    async fn complete(self: Box<Self>, settlement: &Settlement) -> Result<Settled>;
+
+    /// Undoes what the task wrote.
+    async fn rollback(self: Box<Self>) -> Result<()>;
 }
 
 /// What [`dispatch_in`](crate::Dispatch::dispatch_in) takes: a transaction of the database that the queue lives in.

@@ -26,9 +26,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::backend::{
-    Backend, Cancel, Cancelled, Change, Changed, Claim, Claimed, Extend, Extended, Fetched, Hint, Info, Inspect,
-    JobFilter, KeptOutcome, Leader, Listener, Push, Pushed, QueueStats, Reap, Reaped, Results, Retention, Settled,
-    Settlement, Term, Transaction, Wake, WorkerStats,
+    Backend, Cancel, Cancelled, Change, Changed, Claim, Claimed, Completion, Extend, Extended, Fetched, Hint, Info,
+    Inspect, JobFilter, KeptOutcome, Leader, Listener, Push, Pushed, QueueStats, Reap, Reaped, Results, Retention,
+    Settled, Settlement, TaskTransaction, Term, Transaction, TransactionType, Wake, WorkerStats,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Job, JobId, Lease, Name, WorkerId};
@@ -96,6 +96,9 @@ pub enum Operation {
     Prune,
     Deregister,
     PushIn,
+    Begin,
+    Complete,
+    RollBack,
 }
 
 /// A fault that happened.
@@ -493,6 +496,56 @@ impl Transaction for Faulty {
         self.plan.before(Operation::PushIn, fault).await?;
         let answer = transaction.push_in(connection, push).await;
         self.plan.after(Operation::PushIn, fault, answer).await
+    }
+
+    fn completion(&self) -> Option<&dyn Completion> {
+        self.under().map(|_| self as &dyn Completion)
+    }
+}
+
+impl Faulty {
+    fn under(&self) -> Option<&dyn Completion> {
+        self.backend.transaction()?.completion()
+    }
+}
+
+#[async_trait]
+impl Completion for Faulty {
+    fn lends(&self) -> TransactionType {
+        // Only given out when the backend underneath has it.
+        self.under().map_or_else(TransactionType::of::<()>, Completion::lends)
+    }
+
+    async fn begin(&self) -> Result<Box<dyn TaskTransaction>> {
+        let completion = facet(self.under())?;
+        let transaction = self.call(Operation::Begin, || completion.begin()).await?;
+        Ok(Box::new(FaultyTransaction { transaction, plan: Arc::clone(&self.plan) }))
+    }
+}
+
+struct FaultyTransaction {
+    transaction: Box<dyn TaskTransaction>,
+    plan: Arc<Plan>,
+}
+
+#[async_trait]
+impl TaskTransaction for FaultyTransaction {
+    fn transaction(&mut self) -> &mut (dyn Any + Send) {
+        self.transaction.transaction()
+    }
+
+    async fn complete(self: Box<Self>, settlement: &Settlement) -> Result<Settled> {
+        let fault = self.plan.decide(Operation::Complete);
+        self.plan.before(Operation::Complete, fault).await?;
+        let answer = self.transaction.complete(settlement).await;
+        self.plan.after(Operation::Complete, fault, answer).await
+    }
+
+    async fn rollback(self: Box<Self>) -> Result<()> {
+        let fault = self.plan.decide(Operation::RollBack);
+        self.plan.before(Operation::RollBack, fault).await?;
+        let answer = self.transaction.rollback().await;
+        self.plan.after(Operation::RollBack, fault, answer).await
     }
 }
 

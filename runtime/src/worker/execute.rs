@@ -1,6 +1,7 @@
 //! One job's life in a worker, from its claim to its settlement: read it top to bottom.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -11,7 +12,7 @@ use super::Shared;
 use super::layers::{BoxError, TaskCall, TaskResponse};
 use super::lease::{Held, Stop};
 use super::slots::Fetched;
-use crate::backend::Settlement;
+use crate::backend::{Settled, Settlement, TaskTransaction};
 use crate::context::Context;
 use crate::job::{Failure, FailureKind, Job};
 use crate::policy::Verdict;
@@ -19,6 +20,7 @@ use crate::policy::state::Return;
 use crate::registry::{Registration, RunError};
 use crate::task::{Reaction, TaskError};
 use crate::trace::{self, TraceContext};
+use crate::transaction::TransactionCell;
 
 /// How an attempt came to its end.
 enum Ended {
@@ -32,23 +34,34 @@ enum Ended {
     Dropped,
 }
 
+/// What is left to do when an attempt has ended.
+enum End {
+    /// Its job is to be settled like this.
+    Settle(Verdict),
+    /// Its job completed in the task's own transaction.
+    Completed,
+    /// Its lease is gone, and nothing may be said any more.
+    Lost,
+}
+
 /// Runs one attempt and hands over how it ended.
 pub(crate) async fn execute(worker: &Shared, fetched: Fetched) {
     let Fetched { held, job } = fetched;
-    let verdict = match (has_expired(&held, &job), worker.registry.get(job.spec.task.as_str())) {
-        (true, _) => Some(Verdict::Expire),
-        (false, None) => Some(unknown_task(worker, &job)),
+    let end = match (has_expired(&held, &job), worker.registry.get(job.spec.task.as_str())) {
+        (true, _) => End::Settle(Verdict::Expire),
+        (false, None) => End::Settle(unknown_task(worker, &job)),
         (false, Some(&task)) => attempt(worker, &held, &job, task).await,
     };
     worker.slots.done(&job.spec.queue);
-    match verdict {
-        Some(verdict) => worker.settle(Settlement { lease: held.lease, job, verdict }).await,
-        None => worker.forget(&held),
+    match end {
+        End::Settle(verdict) => worker.settle(Settlement { lease: held.lease, job, verdict }).await,
+        End::Completed => worker.completed(held.lease),
+        End::Lost => worker.forget(&held),
     }
 }
 
-/// Runs the task and decides what its end means; `None` when the lease is gone and nothing may be said any more.
-async fn attempt(worker: &Shared, held: &Held, job: &Job, task: Registration) -> Option<Verdict> {
+/// Runs the task and decides what its end means.
+async fn attempt(worker: &Shared, held: &Held, job: &Job, task: Registration) -> End {
     let started = Instant::now();
     let deadline = job.spec.timeout.map(|timeout| started + timeout);
     held.start(deadline.map(|deadline| deadline + worker.options.margin));
@@ -58,7 +71,13 @@ async fn attempt(worker: &Shared, held: &Held, job: &Job, task: Registration) ->
     let run = run(worker, held, TaskCall { ctx: ctx.clone(), registration: task });
     let ended = worker.client.scope(trace.scope(ctx.enter(run))).instrument(span.clone()).await;
     worker.slots.ran(started.elapsed());
-    span.in_scope(|| decide(worker, held, job, ended))
+    let verdict = span.in_scope(|| decide(worker, held, job, ended));
+    let transaction = ctx.transaction().take();
+    match (verdict, transaction) {
+        (None, None) => End::Lost,
+        (Some(verdict), None) => End::Settle(verdict),
+        (verdict, Some(transaction)) => end_in(transaction, worker, held, job, verdict).instrument(span).await,
+    }
 }
 
 /// Runs the task under its timeout and its cancellation; a panic stays in here.
@@ -102,6 +121,36 @@ fn decide(worker: &Shared, held: &Held, job: &Job, ended: Ended) -> Option<Verdi
     };
     report(job, &verdict);
     Some(verdict)
+}
+
+/// Ends the transaction that the task wrote in: committed with the job's completion, or undone.
+async fn end_in(
+    transaction: Box<dyn TaskTransaction>,
+    worker: &Shared,
+    held: &Held,
+    job: &Job,
+    verdict: Option<Verdict>,
+) -> End {
+    let Some(verdict @ Verdict::Complete { .. }) = verdict else {
+        if let Err(error) = worker.call("roll back", transaction.rollback()).await {
+            tracing::debug!(error = ?error, "the task's transaction could not be rolled back; its connection is dropped");
+        }
+        return verdict.map_or(End::Lost, End::Settle);
+    };
+    let settlement = Settlement { lease: held.lease, job: job.clone(), verdict };
+    match worker.call("commit", transaction.complete(&settlement)).await {
+        Ok(Settled::Applied) => End::Completed,
+        Ok(Settled::LeaseLost) => {
+            tracing::warn!("the lease was lost while the task ran; what it wrote is undone");
+            End::Lost
+        }
+        // If it was committed after all, the lease is gone, and so this verdict changes nothing.
+        Err(error) => {
+            let verdict = retry(job, Failure::from_error(FailureKind::Error, &error));
+            report(job, &verdict);
+            End::Settle(verdict)
+        }
+    }
 }
 
 fn completed(worker: &Shared, job: &Job, result: TaskResponse) -> Verdict {
@@ -207,6 +256,7 @@ impl Shared {
             held.progress.clone(),
             self.states.clone(),
             self.blocking.clone(),
+            TransactionCell::new(Arc::clone(&self.backend)),
         )
     }
 }

@@ -41,7 +41,9 @@ use crate::job::{Job, Lease, Name, WorkerId};
 use crate::policy::Verdict;
 use crate::policy::state::Return;
 use crate::registry::Registry;
+use crate::task::Definition;
 use crate::time::Timestamp;
+use crate::transaction::completion;
 
 pub use health::{Health, HealthReport, Summary};
 pub use layers::{BoxError, TaskCall, TaskResponse, TaskService};
@@ -127,6 +129,7 @@ impl Worker {
     pub fn new(client: Client, registry: Registry, states: Arc<States>, options: WorkerOptions) -> Result<Self> {
         options.check()?;
         registry.check(&states)?;
+        registry.iter().try_for_each(|task| check_transaction(task.definition, &**client.backend()))?;
         let id = WorkerId::new();
         let blocking = BlockingPool::new(options.blocking_threads);
         // Three lost heartbeats, and never less than what one slow call and its repetition take.
@@ -216,6 +219,36 @@ impl Worker {
         tracing::info!(worker.id = %worker.id, ?summary, "the worker has stopped");
         Ok(summary)
     }
+}
+
+/// Whether the backend has the transaction that a task asks for.
+fn check_transaction(task: &Definition, backend: &dyn Backend) -> Result<()> {
+    let Some(need) = &task.transaction else { return Ok(()) };
+    let name = backend.info().name;
+    let Some(completion) = completion(backend) else {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "task {} completes in a transaction (`#[tx] {}`), and {name} runs no tasks in transactions; run it on a \
+                 database server, or take the parameter away and make the task safe to repeat",
+                task.name, need.parameter,
+            ),
+        ));
+    };
+    let lends = completion.lends();
+    if lends.id == (need.type_id)() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Wiring,
+        format!(
+            "`#[tx] {}` of task {} is a `{}`, and {name} lends a `{}`; name that type, of the same version of its crate",
+            need.parameter,
+            task.name,
+            (need.type_name)(),
+            lends.name,
+        ),
+    ))
 }
 
 /// Starts one task for each slot; each runs one job after the other. Dropping the set ends them all.

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::Shared;
 use crate::backend::{Settled, Settlement};
 use crate::error::{Error, Result};
-use crate::job::{Failure, FailureKind};
+use crate::job::{Failure, FailureKind, Lease};
 use crate::policy::Verdict;
 
 /// Settlements that wait to be written.
@@ -62,6 +62,13 @@ impl Shared {
             }
             written.await;
         }
+    }
+
+    /// A task has completed its job itself, in its own transaction.
+    pub(super) fn completed(&self, lease: Lease) {
+        self.health.counts().completed.fetch_add(1, Ordering::Relaxed);
+        self.leases.release([lease]);
+        self.settler.news();
     }
 
     fn count(&self, verdict: &Verdict) {

@@ -14,7 +14,7 @@ use super::error::{closed, fault};
 use crate::backend::sql::news::News;
 use crate::backend::sql::push::PushWork;
 use crate::backend::sql::work::Work;
-use crate::backend::{InTransaction, Push, Pushed, Transaction};
+use crate::backend::{Completion, InTransaction, Push, Pushed, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 
 impl InTransaction for sqlx::Transaction<'_, sqlx::Sqlite> {
@@ -52,6 +52,11 @@ impl Transaction for Sqlite {
         savepoint.commit().await.map_err(fault)?;
         self.hint_after_commit(work.news());
         Ok(answers)
+    }
+
+    /// `None`: SQLite has one writer, so a task that had written would hold up every claim and heartbeat until it ends.
+    fn completion(&self) -> Option<&dyn Completion> {
+        None
     }
 }
 
