@@ -8,6 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fields::Slot;
 
 /// How the bytes of a [`Payload`] are written.
+///
+/// Either reads values that are nested up to 127 levels deep, and refuses deeper ones before they can fill the stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -126,8 +128,12 @@ impl Payload {
     }
 }
 
+/// What `serde_json` stops at; MessagePack's own limit is eight times as high, and a worker's stack is not.
+const DEEPEST: usize = 128;
+
 fn read_message_pack(bytes: &[u8], slot: &mut dyn Slot) -> Result<(), String> {
     let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+    reader.set_max_depth(DEEPEST);
     slot.read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut reader)).map_err(|error| error.to_string())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Serde's derive writes a visitor for each struct, and the compiler makes it anew for each format: most of what a task
 //! costs to compile. Here it stands once, over [`erased_serde`]; a struct only lists its fields, and what is compiled
-//! for it is that list. On the wire there is no difference.
+//! for it is that list. On the wire there is no difference, nor in what is refused: `tests/fields.rs` compares them.
 
 use std::fmt;
 
@@ -99,7 +99,8 @@ impl<'de> Visitor<'de> for Struct<'_, '_> {
         let Self { name, fields, slots } = self;
         for (place, slot) in slots.iter_mut().enumerate() {
             if seq.next_element_seed(Fill(*slot))?.is_none() {
-                let expected = format!("struct {name} with {} elements", fields.len());
+                let plural = if fields.len() == 1 { "" } else { "s" };
+                let expected = format!("struct {name} with {} element{plural}", fields.len());
                 return Err(A::Error::invalid_length(place, &expected.as_str()));
             }
         }
