@@ -171,6 +171,22 @@ impl Server {
         SERVERS[kind as usize].get_or_init(|| given().or_else(|| Self::private(kind))).as_ref()
     }
 
+    /// Whether there is one to share, without starting it; under the same terms as [`shared`](Self::shared).
+    ///
+    /// # Panics
+    ///
+    /// When it must be there and is not.
+    #[must_use]
+    pub fn exists(kind: Kind) -> bool {
+        let exists = std::env::var_os(kind.variable()).is_some() || kind.programs().is_some();
+        let missing = NoServer::Missing(kind);
+        assert!(exists || !is_required(), "{missing}");
+        if !exists {
+            eprintln!("SKIPPED: {missing}");
+        }
+        exists
+    }
+
     /// A server of its own for a test that kills it, under the same terms as [`shared`](Self::shared).
     ///
     /// # Panics

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use taskwright::testing::Setup;
 use taskwright::testing::conformance::{Case, cases};
+use taskwright_tests::servers::{Kind, Server};
 use taskwright_tests::toy::FreshToy;
 
-use self::stores::{FreshMemory, FreshSqlite};
+use self::stores::{FreshMemory, FreshPostgres, FreshSqlite};
 
 mod guarantees;
 mod stores;
@@ -24,6 +25,8 @@ pub(crate) struct Suite {
     name: &'static str,
     /// For people.
     title: &'static str,
+    /// Whether what its jobs survive is up to how a server is set up; the one for tests does not wait for the disk.
+    on_a_server: bool,
     setup: Arc<dyn Setup>,
 }
 
@@ -31,12 +34,18 @@ fn main() -> std::io::Result<ExitCode> {
     let arguments = Arguments::from_args();
     // It goes, with all the databases in it, when the tests are done.
     let folder = tempfile::tempdir()?;
-    let suites = vec![
+    let mut suites = vec![
         Suite::new("memory", "memory", FreshMemory::default()),
         Suite::new("sqlite", "SQLite", FreshSqlite::new(&folder)),
     ];
+    if Server::exists(Kind::Postgres) {
+        suites.push(Suite::new("postgres", "Postgres", FreshPostgres).on_a_server());
+    }
     let mut trials: Vec<_> = suites.iter().flat_map(Suite::trials).collect();
-    trials.push(guarantees::trial(suites));
+    // Without a server its column would be missing.
+    if suites.len() == 3 {
+        trials.push(guarantees::trial(suites));
+    }
     trials.extend(Suite::new("toy", "a toy", FreshToy).trials());
     trials.extend(twins::trials());
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
@@ -44,7 +53,11 @@ fn main() -> std::io::Result<ExitCode> {
 
 impl Suite {
     fn new(name: &'static str, title: &'static str, setup: impl Setup + 'static) -> Self {
-        Self { name, title, setup: Arc::new(setup) }
+        Self { name, title, on_a_server: false, setup: Arc::new(setup) }
+    }
+
+    fn on_a_server(self) -> Self {
+        Self { on_a_server: true, ..self }
     }
 
     /// Every case on this kind of store.

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use sqlx::SqlitePool;
+use sqlx::{PgPool, SqlitePool};
 use taskwright::backend::memory::Memory;
+use taskwright::backend::sql::postgres::Postgres;
 use taskwright::backend::sql::sqlite::Sqlite;
 use taskwright::backend::{Backend, InTransaction};
 use taskwright::testing::conformance::Ability;
 use taskwright::testing::{OpenTransaction, Setup};
 use taskwright::time::Clock;
 use taskwright::{Error, Name, Result};
+use taskwright_tests::servers::{Kind, Server};
 
 /// Stores in memory, which live on here when a test has closed its handles.
 #[derive(Default)]
@@ -61,29 +63,63 @@ impl Setup for FreshSqlite {
 
     async fn begin(&self, store: &Name) -> Result<Box<dyn OpenTransaction>> {
         let pool = SqlitePool::connect(&self.url(store)).await.map_err(failed)?;
-        Ok(Box::new(SqliteTransaction(pool.begin().await.map_err(failed)?)))
+        Ok(Box::new(UsersTransaction(pool.begin().await.map_err(failed)?)))
+    }
+}
+
+/// Schemas in one database of the server that all tests share, one a test.
+pub(crate) struct FreshPostgres;
+
+/// Where a server is, which is started when the first test needs it.
+fn url_of(kind: Kind) -> Result<&'static str> {
+    let missing = || Error::unavailable(format!("the {kind} server was there a moment ago"));
+    Server::shared(kind).map(Server::url).ok_or_else(missing)
+}
+
+#[async_trait]
+impl Setup for FreshPostgres {
+    fn abilities(&self) -> &'static [Ability] {
+        &Ability::ALL
+    }
+
+    async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
+        let url = url_of(Kind::Postgres)?;
+        let mark = if url.contains('?') { '&' } else { '?' };
+        Ok(Arc::new(Postgres::connect_with(&format!("{url}{mark}schema={store}"), clock.clone()).await?))
+    }
+
+    async fn begin(&self, _: &Name) -> Result<Box<dyn OpenTransaction>> {
+        let pool = PgPool::connect(url_of(Kind::Postgres)?).await.map_err(failed)?;
+        Ok(Box::new(UsersTransaction(pool.begin().await.map_err(failed)?)))
     }
 }
 
 /// A transaction as a user of `sqlx` has it.
-struct SqliteTransaction(sqlx::Transaction<'static, sqlx::Sqlite>);
+struct UsersTransaction<Driver: sqlx::Database>(sqlx::Transaction<'static, Driver>);
 
-impl InTransaction for SqliteTransaction {
-    fn connection(&mut self) -> &mut (dyn Any + Send) {
-        self.0.connection()
-    }
+/// Once for each driver, since `sqlx` says for each of them alone that its transactions may go to another thread.
+macro_rules! users_transaction {
+    ($($driver:ty),+) => {$(
+        impl InTransaction for UsersTransaction<$driver> {
+            fn connection(&mut self) -> &mut (dyn Any + Send) {
+                self.0.connection()
+            }
+        }
+
+        #[async_trait]
+        impl OpenTransaction for UsersTransaction<$driver> {
+            async fn commit(self: Box<Self>) -> Result<()> {
+                self.0.commit().await.map_err(failed)
+            }
+
+            async fn rollback(self: Box<Self>) -> Result<()> {
+                self.0.rollback().await.map_err(failed)
+            }
+        }
+    )+};
 }
 
-#[async_trait]
-impl OpenTransaction for SqliteTransaction {
-    async fn commit(self: Box<Self>) -> Result<()> {
-        self.0.commit().await.map_err(failed)
-    }
-
-    async fn rollback(self: Box<Self>) -> Result<()> {
-        self.0.rollback().await.map_err(failed)
-    }
-}
+users_transaction!(sqlx::Postgres, sqlx::Sqlite);
 
 fn failed(error: sqlx::Error) -> Error {
     Error::unavailable("the user's own connection failed").because(error)

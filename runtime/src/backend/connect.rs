@@ -10,21 +10,31 @@ use crate::job::Name;
 /// A kind of backend that a URL can name.
 struct Scheme {
     name: &'static str,
+    /// How else it may be written.
+    alias: Option<&'static str>,
     /// What its URLs look like, for messages.
     form: &'static str,
     /// The cargo feature that compiles it in; `None` when it always is.
     feature: Option<&'static str>,
 }
 
-const SCHEMES: [Scheme; 2] = [
-    Scheme { name: "memory", form: "`memory:` or `memory:NAME`", feature: None },
-    Scheme { name: "sqlite", form: "`sqlite:PATH/TO/FILE`", feature: Some("sqlite") },
+const SCHEMES: [Scheme; 3] = [
+    Scheme { name: "memory", alias: None, form: "`memory:` or `memory:NAME`", feature: None },
+    Scheme { name: "sqlite", alias: None, form: "`sqlite:PATH/TO/FILE`", feature: Some("sqlite") },
+    Scheme {
+        name: "postgres",
+        alias: Some("postgresql"),
+        form: "`postgres://USER:PASSWORD@HOST/DATABASE`",
+        feature: Some("postgres"),
+    },
 ];
 
 /// Connects to the backend that `url` names.
 ///
 /// - `memory:` is a new store in this process; `memory:NAME` is the one of that name, shared within the process.
 /// - `sqlite:PATH` is a file, made when it is not there; [its options](super::sql::sqlite#urls) follow a question mark.
+/// - `postgres://USER:PASSWORD@HOST/DATABASE` is a schema in a database of a server;
+///   [its options](super::sql::postgres#urls) follow a question mark.
 ///
 /// # Errors
 ///
@@ -44,7 +54,9 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Backend>> {
         "memory" => Ok(Arc::new(memory(url, rest)?)),
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(crate::backend::sql::sqlite::Sqlite::connect(url).await?)),
-        other => match SCHEMES.iter().find(|known| known.name == other) {
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Arc::new(crate::backend::sql::postgres::Postgres::connect(url).await?)),
+        other => match SCHEMES.iter().find(|known| known.name == other || known.alias == Some(other)) {
             Some(known) => Err(not_compiled(known)),
             None => Err(unknown(url)),
         },
@@ -134,7 +146,10 @@ mod tests {
         for url in ["", "postgress://ada:hunter2@db/jobs", "jobs.db", "memory", "://ada:hunter2@db", "ada:hunter2@db"] {
             let error = connect(url).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{url}");
-            assert!(error.to_string().contains("`memory:` or `memory:NAME`, `sqlite:PATH/TO/FILE`"), "{error}");
+            assert!(
+                error.to_string().contains("`memory:` or `memory:NAME`, `sqlite:PATH/TO/FILE`, `postgres://"),
+                "{error}"
+            );
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         }
     }

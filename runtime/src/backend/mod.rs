@@ -63,7 +63,7 @@ use crate::time::Timestamp;
 
 pub mod connect;
 pub mod memory;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod sql;
 mod traced;
 

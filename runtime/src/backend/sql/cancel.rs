@@ -103,7 +103,7 @@ async fn note<Db: Tables>(db: &mut Db, ids: &[JobId], reason: &str, news: &mut N
     let running: Vec<_> = ids.iter().copied().filter(runs).collect();
     leases::call_off(db, &running, reason).await?;
     leases::mark_noted(db, &tokens).await?;
-    leases::count_control(db).await?;
+    db.count_control().await?;
     news.control();
     Ok(running)
 }

@@ -4,7 +4,6 @@ use async_trait::async_trait;
 
 use super::change::ChangeWork;
 use super::counts::{CountQueues, ListWorkers};
-use super::leases;
 use super::news::News;
 use super::search::{Order, Search};
 use super::tables::{Tables, Value, clamp, rows};
@@ -62,7 +61,7 @@ impl Work for Pause {
         let pause = || Db::insert_new("taskwright_pauses", "queue", &rows(1, 1));
         let sql = if self.paused { pause() } else { RESUME.to_owned() };
         db.execute(sql, &[Value::Text(self.queue.as_str())]).await?;
-        leases::count_control(db).await?;
+        db.count_control().await?;
         news.control();
         if !self.paused {
             news.jobs(&self.queue);

@@ -205,9 +205,3 @@ pub(super) async fn mark_noted<Db: Tables>(db: &mut Db, tokens: &[i64]) -> Resul
     }
     Ok(())
 }
-
-/// Counts what workers should hear of soon, for those that look instead of listening.
-pub(super) async fn count_control<Db: Tables>(db: &mut Db) -> Result<()> {
-    db.execute("UPDATE taskwright_control SET count = count + 1", &[]).await?;
-    Ok(())
-}

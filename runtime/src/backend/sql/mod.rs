@@ -15,11 +15,12 @@
 //! - `work`: what an operation is, and how much of other transactions it may see.
 //! - `tables`: what a dialect supplies, and how statements are written for all of them.
 //! - `push`, `claim`, `extend`, `settle`, `cancel`, `reap`: the operations of the contract.
-//! - `results`, `leader`, `inspect`, with `search`, `change` and `counts`: the facets.
+//! - `results`, `leader`, `inspect`, with `search`, `change` and `counts`: the facets. `backend`: the contract itself.
 //! - `places`, `leases`, `moves`: reading and writing what lies where.
 //! - `record`: a job as columns. `lease`: a claim as one row. Both are believed only once they are read.
 //! - `news`: hints within the process.
 //! - `migrations`: which schema a database has, and which it needs.
+//! - `url`: options in URLs. `server`: a few connections to a server, and work in transactions that run beside others.
 //!
 //! # What a dialect supplies
 //!
@@ -30,15 +31,16 @@
 //! - `tables`: `Tables` for a connection: it runs statements in its own words (`?`, `IN (?..)`, table names), reads rows
 //!   by column, and has statements of its own for the hot path and for what its database says differently.
 //! - a `Store`, which runs a `Work` in a transaction, gives it the database's time, read once a transaction, and tells
-//!   the `News` after the commit. A server's gives the transaction the work's isolation, and does the whole work again,
-//!   a bounded number of times, when another transaction was in its way: a serialization failure, a deadlock, a row that
-//!   appeared meanwhile, or [`raced`](work::raced).
+//!   the `News` after the commit. A server's is made of `server`, which gives the transaction the work's isolation, and
+//!   does the whole work again, a bounded number of times, when another transaction was in its way: a serialization
+//!   failure, a deadlock, a row that appeared meanwhile, or [`raced`](work::raced).
 //! - `wake` and `transaction`: the facets that are made of driver code.
 //! - `error`: what the driver's errors mean to a caller.
 //!
 //! Operations are written for transactions that run beside each other: a lease is locked before it is marked, jobs that
 //! somebody else takes are passed over, and what appears under two names in one statement is one consistent look.
 
+mod backend;
 mod cancel;
 mod change;
 mod claim;
@@ -52,12 +54,18 @@ mod migrations;
 mod moves;
 mod news;
 mod places;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod push;
 mod reap;
 mod record;
 mod results;
 mod search;
+#[cfg(feature = "postgres")]
+mod server;
 mod settle;
+#[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod tables;
+mod url;
 mod work;

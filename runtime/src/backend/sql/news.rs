@@ -35,6 +35,16 @@ impl News {
         add(&mut self.hints, Hint::Control);
     }
 
+    #[cfg(feature = "postgres")]
+    pub(super) fn everything(&mut self) {
+        add(&mut self.hints, Hint::Everything);
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(super) fn hints(&self) -> &[Hint] {
+        &self.hints
+    }
+
     pub(super) fn append(&mut self, other: Self) {
         other.hints.into_iter().for_each(|hint| add(&mut self.hints, hint));
     }
@@ -48,6 +58,8 @@ fn add(hints: &mut Vec<Hint>, hint: Hint) {
     if hints.len() >= MOST_PENDING {
         hints.clear();
         hints.push(Hint::Everything);
+    } else if hint == Hint::Everything {
+        *hints = vec![hint];
     } else {
         hints.push(hint);
     }
@@ -81,7 +93,7 @@ impl Listeners {
         }
     }
 
-    /// Lets every listener look whether its backend was closed.
+    /// Lets every listener look whether it has ended.
     pub(super) fn wake_all(&self) {
         self.present().iter().for_each(|mailbox| mailbox.arrived.notify_one());
     }
@@ -90,7 +102,7 @@ impl Listeners {
     pub(super) fn listen(&self, closed: Arc<AtomicBool>) -> LocalListener {
         let mailbox = Arc::default();
         self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&mailbox));
-        LocalListener { mailbox, closed }
+        LocalListener { mailbox, closed, lost: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -110,6 +122,16 @@ impl Listeners {
 pub(super) struct LocalListener {
     mailbox: Arc<Mailbox>,
     closed: Arc<AtomicBool>,
+    /// Set when the connection breaks off over which hints of other processes come.
+    lost: Option<Arc<AtomicBool>>,
+}
+
+#[cfg(feature = "postgres")]
+impl LocalListener {
+    /// Ends also once `lost` is set.
+    pub(super) fn while_hearing(self, lost: Arc<AtomicBool>) -> Self {
+        Self { lost: Some(lost), ..self }
+    }
 }
 
 #[async_trait]
@@ -124,6 +146,11 @@ impl Listener for LocalListener {
             }
             if let Some(hint) = self.mailbox.take() {
                 return Ok(hint);
+            }
+            if self.lost.as_ref().is_some_and(|lost| lost.load(Ordering::Acquire)) {
+                return Err(Error::unavailable(
+                    "the connection on which hints come broke off; listen again, and look for what happened meanwhile",
+                ));
             }
             // A hint that came since we looked has left its permit here, so it is not missed.
             self.mailbox.arrived.notified().await;

@@ -24,6 +24,8 @@ pub(super) struct PushWork {
     jobs: Vec<Incoming>,
     /// Whether this push also forgets old batches.
     tidies: bool,
+    /// Whether it found in an earlier run that not all is as it mostly is: that its jobs are new.
+    careful: bool,
 }
 
 /// A job to be stored, as the row that it will be once its times are known.
@@ -39,7 +41,7 @@ struct Incoming {
 impl PushWork {
     pub(super) fn new(push: &Push, tidies: bool) -> Result<Self> {
         let jobs = push.jobs.iter().map(Incoming::new).collect::<Result<_>>()?;
-        Ok(Self { batch: push.batch, jobs, tidies })
+        Ok(Self { batch: push.batch, jobs, tidies, careful: false })
     }
 
     /// The queues that it pushes to.
@@ -82,6 +84,8 @@ impl Work for PushWork {
             return self.recall(db).await;
         }
         let answers = self.decide(db).await?;
+        // From here on a failure means that something was there already: a second run looks before it stores.
+        self.careful = true;
         let refused = conflicts(&answers);
         if !refused.is_empty() {
             remember_refused(db, self.batch, &refused).await?;
@@ -90,6 +94,9 @@ impl Work for PushWork {
         let records: Vec<_> = stored().map(|(incoming, _)| &incoming.record).collect();
         if !records.is_empty() {
             db.insert_waiting(&records).await?;
+        }
+        if Db::SHARED && have_moved_on(db, &records).await? {
+            return Err(raced("a job of the same id"));
         }
         take_keys(db, stored().filter_map(|(job, _)| Some((job.key.as_deref()?, job.id))).collect()).await?;
         stored().for_each(|(incoming, _)| news.jobs(&incoming.queue));
@@ -101,9 +108,12 @@ impl PushWork {
     /// What becomes of each job, in order.
     async fn decide<Db: Tables>(&self, db: &mut Db) -> Result<Vec<Pushed>> {
         let ids: Vec<_> = self.jobs.iter().map(|incoming| incoming.id).collect();
-        let mut known = existing(db, &ids).await?;
         let keys: Vec<_> = self.jobs.iter().filter_map(|incoming| incoming.key.as_deref()).collect();
         let mut holders = holders(db, &keys).await?;
+        // Beside other transactions what is stored is asked about afterwards, and only then also before when something
+        // says that not all is new: a job may have its own key, or have ended and left it to another.
+        let asks = !Db::SHARED || self.careful || !holders.is_empty();
+        let mut known = if asks { existing(db, &ids).await? } else { HashSet::new() };
         let decide = |incoming: &Incoming| {
             if !known.insert(incoming.id) {
                 return Pushed::Repeated;
@@ -164,10 +174,11 @@ async fn remember_refused<Db: Tables>(db: &mut Db, batch: BatchId, refused: &[(u
 /// Ids of batches grow with time, so the first of them are the oldest.
 async fn forget_batches<Db: Tables>(db: &mut Db, now: Timestamp) -> Result<()> {
     let locked = Db::SKIP_LOCKED;
-    // In a query of its own, since not every database takes a limit where `IN` stands.
+    // In queries of their own, since not every database takes a limit where `IN` stands.
     let forget = format!(
-        "DELETE FROM taskwright_batches WHERE id IN (SELECT id FROM \
-         (SELECT id FROM taskwright_batches ORDER BY id LIMIT 1000{locked}) AS oldest) AND pushed <= ?"
+        "DELETE FROM taskwright_batches WHERE id IN (SELECT id FROM (SELECT id FROM taskwright_batches \
+         WHERE id IN (SELECT id FROM (SELECT id FROM taskwright_batches ORDER BY id LIMIT 1000) AS oldest) \
+         AND pushed <= ?{locked}) AS forgotten)"
     );
     db.execute(forget, &[Value::Integer(now.before(REMEMBERED).as_micros())]).await?;
     Ok(())
@@ -212,6 +223,39 @@ async fn existing<Db: Tables>(db: &mut Db, ids: &[JobId]) -> Result<HashSet<JobI
         }
     }
     Ok(known)
+}
+
+/// Whether one of these jobs, which were just stored, lies in another place too: another push stored it, and it was
+/// claimed or has ended, all since this transaction began or unseen by it.
+///
+/// Until this one commits nobody can move what it stored, and what others do to the same ids waits for it. So a job
+/// that is seen nowhere else after it was stored is stored once.
+async fn have_moved_on<Db: Tables>(db: &mut Db, stored: &[&Record]) -> Result<bool> {
+    // The second part says with one look whether there is anything to look through.
+    const NEAR: &str = "SELECT members, settled FROM taskwright_leases WHERE newest >= ? UNION ALL \
+        SELECT NULL, NULL FROM (SELECT id FROM taskwright_finished WHERE id BETWEEN ? AND ? LIMIT 1) AS found";
+    const FINISHED: &str = "SELECT id FROM taskwright_finished WHERE id IN (?..) LIMIT 1";
+    let ids = stored.iter().map(|record| record.job_id()).collect::<Result<HashSet<_>>>()?;
+    let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(false) };
+    let (from, to) = (Value::Id(first.as_bytes()), Value::Id(last.as_bytes()));
+    let mut may_be_finished = false;
+    for row in &db.fetch(NEAR, &[from, from, to]).await? {
+        let Some(members) = row.bytes(0)? else {
+            may_be_finished = true;
+            continue;
+        };
+        if open_members(&members, &row.bytes(1)?.unwrap_or_default()).any(|id| ids.contains(&id)) {
+            return Ok(true);
+        }
+    }
+    if may_be_finished {
+        for ids in lists(&ids.into_iter().collect::<Vec<_>>()) {
+            if !db.fetch(FINISHED, &[Value::Ids(ids)]).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Which jobs have these unique keys. By primary key; asked only when a job has one.

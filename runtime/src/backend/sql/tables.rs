@@ -65,6 +65,9 @@ pub(super) trait Columns {
 pub(super) trait Tables: Send {
     type Row: Columns + Send + Sync;
 
+    /// Whether other transactions write at the same time.
+    const SHARED: bool;
+
     /// Ends a `SELECT` of rows that will be changed: nobody else changes them before this transaction has ended.
     const LOCKED: &'static str;
 
@@ -126,6 +129,12 @@ pub(super) trait Tables: Send {
     fn first(table: &str, condition: &str, order: &str) -> String {
         let locked = Self::SKIP_LOCKED;
         format!("id IN (SELECT id FROM {table} WHERE {condition} ORDER BY {order} LIMIT ?{locked})")
+    }
+
+    /// Counts what workers should hear of soon, for those that look instead of listening.
+    async fn count_control(&mut self) -> Result<()> {
+        self.execute("UPDATE taskwright_control SET count = count + 1", &[]).await?;
+        Ok(())
     }
 
     /// A statement that stores the rows that are not there yet, and counts them.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::news::News;
 use super::tables::Tables;
+use crate::backend::Info;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
@@ -22,7 +23,7 @@ pub(super) trait Work: Send + 'static {
     const DURABLE: bool;
 
     /// What it must not see change while it runs. A database that runs one transaction at a time has no need of it.
-    #[expect(dead_code, reason = "the servers to come ask for it")]
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only servers ask for it"))]
     const ISOLATION: Isolation;
 
     /// Does it, at the database's `now`.
@@ -41,14 +42,23 @@ pub(super) enum Isolation {
     RepeatableRead,
 }
 
-/// A database as the facets see it: they hand it work.
+/// A database as the contract and its facets see it: they hand it work.
 #[async_trait]
-pub(super) trait Store: Send + Sync + 'static {
+pub(super) trait Store: fmt::Debug + Send + Sync + 'static {
     /// Does the work in a transaction and commits it.
     async fn write<W: Work>(&self, work: W) -> Result<W::Answer>;
 
     /// Does work that only reads, on one consistent state.
     async fn read<W: Work>(&self, work: W) -> Result<W::Answer>;
+
+    /// What it is.
+    fn description(&self) -> &Info;
+
+    /// How many pushes came before this one.
+    fn count_push(&self) -> u64;
+
+    /// Lets go of connections; what comes later is refused.
+    async fn shut(&self) -> Result<()>;
 }
 
 /// The cause of an error that says: another transaction was faster, do the whole work again.

@@ -1,10 +1,11 @@
 //! Storing jobs: whole, once, in batches.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::Pushed;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::job::{Job, JobId, Name, NewJob, State};
 use crate::policy::Backoff;
 use crate::policy::state;
@@ -119,6 +120,33 @@ pub(super) async fn one_batch_pushed_at_the_same_time_is_stored_once(h: &Harness
         assert_eq!(stored, 1, "how many of the pushes stored job {place}");
     }
     assert_eq!(h.worker().claim(100).await?.len(), 20);
+    Ok(())
+}
+
+pub(super) async fn job_of_two_batches_at_the_same_time_is_stored_once_though_it_is_claimed(h: &Harness) -> Result<()> {
+    for _ in 0..20 {
+        let job = h.job();
+        let id = job.id();
+        let (one, two) = (batch([job.clone()]), batch([job]));
+        let (here, there) = (Arc::clone(&h.backend), h.another_handle().await?);
+        let worker = h.worker_elsewhere().await?;
+        let both =
+            together([(here, one), (there, two)].map(|(backend, push)| async move { backend.push(&push).await }));
+        let claims = async {
+            let mut held = Vec::new();
+            while held.is_empty() {
+                held = worker.claim(2).await?;
+            }
+            Ok::<_, Error>(held)
+        };
+        let (answers, mut held) = futures_util::future::try_join(both, claims).await?;
+        held.extend(worker.claim(2).await?);
+        assert_eq!(held.iter().map(Held::id).collect::<Vec<_>>(), [id]);
+        let mut answers = answers.concat();
+        answers.sort_by_key(|pushed| *pushed == Pushed::Repeated);
+        assert_eq!(answers, [Pushed::Stored, Pushed::Repeated]);
+        h.end(held[0].completed()).await?;
+    }
     Ok(())
 }
 

@@ -17,6 +17,7 @@ macro_rules! __conformance_table {
                 [P7 P15] repeated_batch_refuses_again_what_it_refused;
                 [P1 P15] waiting_job_is_not_added_by_another_batch;
                 [P1 P15] one_batch_pushed_at_the_same_time_is_stored_once;
+                [P1 P2 P15] job_of_two_batches_at_the_same_time_is_stored_once_though_it_is_claimed;
                 [P1] batches_pushed_at_the_same_time_are_all_stored;
                 [P1 P15] abandoned_push_is_done_whole_or_not_at_all;
                 [P1 P7] conflict_leaves_the_rest_of_its_batch_stored;

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
 use tokio::time::Instant;
 
 use super::error::{BUSY, LOCKED, fault, primary_code};
+use crate::backend::sql::url;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::parse_duration;
 
@@ -44,20 +45,19 @@ pub(super) enum Synchronous {
 
 impl Settings {
     /// Reads `sqlite:path?option=value&option=value` or `sqlite::memory:`.
-    pub(super) fn parse(url: &str) -> Result<Self> {
-        let Some(rest) = url.strip_prefix("sqlite:") else {
-            return Err(Error::invalid(format!("`{url}` is not an sqlite URL; write `sqlite:jobs.db`")));
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let Some(rest) = text.strip_prefix("sqlite:") else {
+            return Err(Error::invalid(format!("`{text}` is not an sqlite URL; write `sqlite:jobs.db`")));
         };
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
         let place = match path {
             ":memory:" => Place::Memory,
-            "" => return Err(Error::invalid(format!("`{url}` names no file; write `sqlite:jobs.db`"))),
-            path => Place::File(PathBuf::from(decode_percent(path)?)),
+            "" => return Err(Error::invalid(format!("`{text}` names no file; write `sqlite:jobs.db`"))),
+            path => Place::File(PathBuf::from(url::decode_percent(path)?)),
         };
         let mut settings = Self { place, synchronous: Synchronous::Full, busy_timeout: BUSY_TIMEOUT, max_pages: None };
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        for (key, value) in url::options(options) {
             settings.set(key, value)?;
         }
         Ok(settings)
@@ -109,26 +109,6 @@ impl Settings {
             Place::File(path) => path.display().to_string(),
         }
     }
-}
-
-/// `%3F` and the like, for paths with characters that mean something in a URL.
-fn decode_percent(text: &str) -> Result<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, others @ ..] = rest {
-        let code = others.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) if *first == b'%' => {
-                bytes.push(byte);
-                rest = &others[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = others;
-            }
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| Error::invalid(format!("`{text}` is not a path in UTF-8")))
 }
 
 /// Opens connections, all with the same settings.

@@ -50,18 +50,9 @@ use tokio_util::task::TaskTracker;
 use self::connect::{Opener, Place, Settings, Synchronous};
 use self::reader::Readers;
 use self::writer::Writer;
-use super::cancel::CancelWork;
-use super::claim::ClaimWork;
-use super::extend::ExtendWork;
 use super::news::Listeners;
-use super::push::PushWork;
-use super::reap::ReapWork;
-use super::settle::SettleWork;
 use super::work::{Store, Work};
-use crate::backend::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Limits, Push, Pushed, Reap,
-    Reaped, Results, Settled, Settlement, Transaction, Wake,
-};
+use crate::backend::{Info, Limits};
 use crate::error::Result;
 use crate::time::Clock;
 
@@ -156,6 +147,26 @@ impl Store for Sqlite {
             None => self.writer.run(work).await,
         }
     }
+
+    fn description(&self) -> &Info {
+        &self.info
+    }
+
+    fn count_push(&self) -> u64 {
+        self.pushes.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn shut(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        self.listeners.wake_all();
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Some(readers) = &self.readers {
+            readers.close().await?;
+        }
+        self.writer.close().await
+    }
 }
 
 fn listeners(path: Option<&PathBuf>) -> Arc<Listeners> {
@@ -205,79 +216,5 @@ impl fmt::Debug for Sqlite {
 impl Drop for Sqlite {
     fn drop(&mut self) {
         self.stop.cancel();
-    }
-}
-
-#[async_trait]
-impl Backend for Sqlite {
-    fn info(&self) -> &Info {
-        &self.info
-    }
-
-    async fn push(&self, push: &Push) -> Result<Vec<Pushed>> {
-        if push.jobs.is_empty() {
-            return Ok(Vec::new());
-        }
-        // Forgetting old batches costs a statement, and one push in so many keeps up with the others.
-        let tidies = self.pushes.fetch_add(1, Ordering::Relaxed).is_multiple_of(64);
-        self.write(PushWork::new(push, tidies)?).await
-    }
-
-    async fn claim(&self, claim: &Claim) -> Result<Claimed> {
-        self.write(ClaimWork::new(claim)).await
-    }
-
-    async fn extend(&self, extend: &Extend) -> Result<Extended> {
-        self.write(ExtendWork::new(extend)?).await
-    }
-
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        if settlements.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.write(SettleWork::new(settlements)).await
-    }
-
-    async fn cancel(&self, cancel: &Cancel) -> Result<Vec<Cancelled>> {
-        if cancel.ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.write(CancelWork::new(cancel)).await
-    }
-
-    async fn reap(&self, reap: &Reap) -> Result<Reaped> {
-        self.write(ReapWork { reap: *reap }).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
-        self.listeners.wake_all();
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-        if let Some(readers) = &self.readers {
-            readers.close().await?;
-        }
-        self.writer.close().await
-    }
-
-    fn results(&self) -> Option<&dyn Results> {
-        Some(self)
-    }
-
-    fn wake(&self) -> Option<&dyn Wake> {
-        Some(self)
-    }
-
-    fn leader(&self) -> Option<&dyn Leader> {
-        Some(self)
-    }
-
-    fn inspect(&self) -> Option<&dyn Inspect> {
-        Some(self)
-    }
-
-    fn transaction(&self) -> Option<&dyn Transaction> {
-        Some(self)
     }
 }

@@ -63,6 +63,7 @@ type Statement = Query<'static, Sqlite, SqliteArguments>;
 impl Tables for SqliteConnection {
     type Row = SqliteRow;
 
+    const SHARED: bool = false;
     // There is one writer, and a reader sees one consistent state.
     const LOCKED: &'static str = "";
     const SKIP_LOCKED: &'static str = "";

@@ -10,7 +10,10 @@ use super::*;
 use crate::backend::sql::news::News;
 use crate::backend::sql::tables::{Columns, Tables};
 use crate::backend::sql::work::Isolation;
-use crate::backend::{Hint, InTransaction, JobFilter, Listener, QueueClaim, Renewal, Schema, WorkerRecord};
+use crate::backend::{
+    Backend, Claim, Extend, Hint, InTransaction, JobFilter, Listener, Push, Pushed, QueueClaim, Reap, Renewal, Schema,
+    Settled, Settlement, WorkerRecord,
+};
 use crate::codec::{Codec, Payload};
 use crate::error::ErrorKind;
 use crate::job::{BatchId, Job, JobId, JobSpec, Lease, Name, NewJob, State, Unique, When, WorkerId};

@@ -1,0 +1,180 @@
+//! The tables, and how a database gets them.
+
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+
+use super::connect::{Settings, simple};
+use super::error::fault;
+use crate::backend::Schema;
+use crate::backend::sql::migrations::{Migration, missing, schema};
+use crate::error::Result;
+
+/// Every step of the schema, oldest first. A step that was released never changes.
+const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "jobs, leases, finished", statements: FIRST }];
+
+/// Names compare byte by byte, whatever the database's language.
+///
+/// Autovacuum comes often: a table that everything goes through is mostly dead rows otherwise.
+const FIRST: &[&str] = &[
+    "CREATE TABLE taskwright_jobs (
+        id uuid NOT NULL PRIMARY KEY,
+        due bigint NOT NULL,
+        expires bigint,
+        pushed bigint NOT NULL,
+        attempt bigint NOT NULL,
+        attempt_limit bigint NOT NULL,
+        crashes bigint NOT NULL,
+        priority smallint NOT NULL,
+        retry smallint NOT NULL,
+        codec smallint NOT NULL,
+        queue text COLLATE \"C\" NOT NULL,
+        task text COLLATE \"C\" NOT NULL,
+        payload bytea NOT NULL,
+        extras bytea
+    ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)",
+    // The order of claims. The columns after `id` answer a claim's conditions and the counts of a queue from the index.
+    "CREATE INDEX jobs_order ON taskwright_jobs (queue, priority DESC, due, id) INCLUDE (expires, retry)",
+    // For the reaper; holds only jobs that can expire.
+    "CREATE INDEX jobs_expiry ON taskwright_jobs (expires) WHERE expires IS NOT NULL",
+    // Room in each page, so that marking and renewing stay within it.
+    "CREATE TABLE taskwright_leases (
+        id bigint NOT NULL PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+        worker uuid NOT NULL,
+        claimed bigint NOT NULL,
+        lapses bigint NOT NULL,
+        noted smallint NOT NULL,
+        newest uuid NOT NULL,
+        settled bytea NOT NULL,
+        members bytea NOT NULL,
+        moments bytea,
+        jobs bytea NOT NULL
+    ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)",
+    // Out of line and as they are, so that marking a lease does not write its jobs again.
+    "ALTER TABLE taskwright_leases ALTER COLUMN jobs SET STORAGE EXTERNAL, ALTER COLUMN members SET STORAGE EXTERNAL",
+    // For the reaper.
+    "CREATE INDEX leases_lapse ON taskwright_leases (lapses)",
+    // For a push, to see with one look whether one of its jobs may be running.
+    "CREATE INDEX leases_newest ON taskwright_leases (newest)",
+    // What is told about running jobs: why one was called off, how far it is.
+    "CREATE TABLE taskwright_notes (
+        job uuid NOT NULL PRIMARY KEY,
+        called_off text,
+        fraction double precision,
+        note text
+    )",
+    "CREATE TABLE taskwright_finished (
+        id uuid NOT NULL PRIMARY KEY,
+        due bigint NOT NULL,
+        expires bigint,
+        pushed bigint NOT NULL,
+        attempt bigint NOT NULL,
+        attempt_limit bigint NOT NULL,
+        crashes bigint NOT NULL,
+        finished bigint NOT NULL,
+        ends bigint NOT NULL,
+        priority smallint NOT NULL,
+        retry smallint NOT NULL,
+        codec smallint NOT NULL,
+        state text COLLATE \"C\" NOT NULL,
+        queue text COLLATE \"C\" NOT NULL,
+        task text COLLATE \"C\" NOT NULL,
+        payload bytea NOT NULL,
+        extras bytea
+    )",
+    // For retention.
+    "CREATE INDEX finished_end ON taskwright_finished (state, ends)",
+    "CREATE TABLE taskwright_unique (unique_key text COLLATE \"C\" NOT NULL PRIMARY KEY, job uuid NOT NULL)",
+    // Batches pushed within the last hour, and the jobs of each that were refused.
+    "CREATE TABLE taskwright_batches (id uuid NOT NULL PRIMARY KEY, pushed bigint NOT NULL, refused bytea)",
+    // Outcomes of jobs that another backend carries.
+    "CREATE TABLE taskwright_outcomes (
+        id uuid NOT NULL PRIMARY KEY,
+        attempt bigint NOT NULL,
+        ends bigint NOT NULL,
+        outcome bytea NOT NULL
+    )",
+    "CREATE INDEX outcomes_end ON taskwright_outcomes (ends)",
+    "CREATE TABLE taskwright_pauses (queue text COLLATE \"C\" NOT NULL PRIMARY KEY)",
+    "CREATE TABLE taskwright_workers (
+        id uuid NOT NULL PRIMARY KEY,
+        seen bigint NOT NULL,
+        lapses bigint NOT NULL,
+        record bytea NOT NULL
+    )",
+    "CREATE TABLE taskwright_leaders (
+        role text COLLATE \"C\" NOT NULL PRIMARY KEY,
+        worker uuid NOT NULL,
+        term bigint NOT NULL,
+        until bigint NOT NULL
+    )",
+];
+
+const HAS_SCHEMA: &str = "SELECT count(*) FROM pg_namespace WHERE nspname = $1";
+const HAS_MIGRATIONS: &str = "SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
+    WHERE nspname = $1 AND relname = 'migrations'";
+const CREATE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS taskwright_migrations (
+    version bigint NOT NULL PRIMARY KEY,
+    name text NOT NULL,
+    applied timestamptz NOT NULL DEFAULT clock_timestamp()
+)";
+const VERSION: &str = "SELECT coalesce(max(version), 0) FROM taskwright_migrations";
+const RECORD: &str = "INSERT INTO taskwright_migrations (version, name) VALUES ($1, $2)";
+
+/// One of all databases' processes at a time; the second number is for each schema its own.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(1952541555, hashtext($1))";
+
+/// Brings the schema to this program's version. Any number of processes may do so at once: the steps are taken under a
+/// lock, by whoever has it first. A schema that is up to date needs no right to create anything.
+pub(super) async fn migrate(db: &mut PgConnection, settings: &Settings) -> Result<Schema> {
+    let before = version(db, settings).await?;
+    if missing(MIGRATIONS, before)?.is_empty() {
+        return Ok(schema(MIGRATIONS, before));
+    }
+    simple(db, "BEGIN ISOLATION LEVEL READ COMMITTED".to_owned()).await?;
+    let migrated = match migrate_locked(db, settings).await {
+        Ok(()) => simple(db, "COMMIT".to_owned()).await.map(drop),
+        Err(error) => Err(error),
+    };
+    if migrated.is_err()
+        && let Err(error) = simple(db, "ROLLBACK".to_owned()).await
+    {
+        tracing::debug!(%error, "the connection ended with the error");
+    }
+    migrated.map(|()| schema(MIGRATIONS, before))
+}
+
+async fn migrate_locked(db: &mut PgConnection, settings: &Settings) -> Result<()> {
+    let schema = &settings.schema;
+    query(LOCK).bind(schema.name()).execute(&mut *db).await.map_err(fault)?;
+    // Asked for, since creating one that is there needs the right to create it.
+    if number(db, HAS_SCHEMA, schema.name()).await? == 0 {
+        simple(db, format!("CREATE SCHEMA {}", schema.quoted())).await?;
+    }
+    simple(db, schema.translate(CREATE_MIGRATIONS)).await?;
+    // Again, since another process may have been faster.
+    for migration in missing(MIGRATIONS, version(db, settings).await?)? {
+        for statement in migration.statements {
+            simple(db, schema.translate(statement)).await?;
+        }
+        let record = query(schema.translate(RECORD)).bind(migration.version).bind(migration.name);
+        record.execute(&mut *db).await.map_err(fault)?;
+    }
+    Ok(())
+}
+
+/// The version of the schema; 0 when there is none.
+async fn version(db: &mut PgConnection, settings: &Settings) -> Result<i64> {
+    if number(db, HAS_MIGRATIONS, settings.schema.name()).await? == 0 {
+        return Ok(0);
+    }
+    let version = query(settings.schema.translate(VERSION));
+    version.fetch_one(db).await.map_err(fault)?.try_get(0).map_err(fault)
+}
+
+async fn number(db: &mut PgConnection, sql: &str, schema: &str) -> Result<i64> {
+    query(sql).bind(schema).fetch_one(db).await.map_err(fault)?.try_get(0).map_err(fault)
+}
+
+/// A statement that is run once.
+fn query(sql: impl Into<String>) -> sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments> {
+    sqlx::query(AssertSqlSafe(sql.into())).persistent(false)
+}

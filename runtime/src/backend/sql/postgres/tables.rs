@@ -1,0 +1,410 @@
+//! Postgres's own words, and the statements that only it runs this way.
+
+use std::borrow::{BorrowMut, Cow};
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo, PgValueRef};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Encode, PgConnection, Postgres, Row, Type, ValueRef};
+
+use super::connect::{Pooler, Settings};
+use super::error::fault;
+use crate::backend::Claim;
+use crate::backend::sql::lease::LeaseRow;
+use crate::backend::sql::places::record;
+use crate::backend::sql::record::{FinishedRecord, Record};
+use crate::backend::sql::tables::{Columns, FINISHED_COLUMNS, JOB_COLUMNS, Tables, Value, clamp};
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::JobId;
+use crate::time::Timestamp;
+
+/// The most bytes of payloads in one statement; the server takes a gigabyte in one array.
+const MOST_BYTES: usize = 16 << 20;
+
+/// The most rows in one statement.
+const MOST_ROWS: usize = 10_000;
+
+/// The schema that everything lies in.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Schema {
+    name: String,
+    /// As statements write it.
+    quoted: String,
+}
+
+impl Schema {
+    pub(super) fn new(name: &str) -> Result<Self> {
+        let refused = |why: &str| Err(Error::invalid(format!("`{name}` can't be taskwright's schema: {why}")));
+        match name {
+            "" => refused("it has no name; leave `schema` out of the URL, or name one"),
+            "public" | "information_schema" => refused("it is for others; name one that only taskwright uses"),
+            _ if name.starts_with("pg_") => refused("the server keeps names with `pg_` to itself; name another one"),
+            _ if name.len() > 63 => refused("the server cuts names after 63 bytes; name a shorter one"),
+            _ if name.contains('\0') => refused("it has a zero byte in it; name another one"),
+            _ => Ok(Self { name: name.to_owned(), quoted: format!("\"{}\"", name.replace('"', "\"\"")) }),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn quoted(&self) -> &str {
+        &self.quoted
+    }
+
+    /// A shared statement in Postgres's words: `taskwright_jobs` becomes `"taskwright"."jobs"`, `IN (?..)` a comparison
+    /// with an array, `?` a numbered parameter.
+    pub(super) fn translate(&self, sql: &str) -> String {
+        let mut words = String::with_capacity(sql.len() + 64);
+        let mut rest = sql;
+        let mut number = 0;
+        while let Some(place) = rest.find(['?', 't', 'I']) {
+            words.push_str(&rest[..place]);
+            rest = &rest[place..];
+            if let Some(after) = rest.strip_prefix("IN (?..)") {
+                number += 1;
+                words.extend(["= ANY($", &number.to_string(), ")"]);
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix('?') {
+                number += 1;
+                words.extend(["$", &number.to_string()]);
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix("taskwright_") {
+                let end = after.find(|letter: char| !letter.is_ascii_lowercase()).unwrap_or(after.len());
+                words.extend([&self.quoted, ".\"", &after[..end], "\""]);
+                rest = &after[end..];
+            } else {
+                words.push_str(&rest[..1]);
+                rest = &rest[1..];
+            }
+        }
+        words.push_str(rest);
+        words
+    }
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.quoted)
+    }
+}
+
+/// A connection, owned or the caller's, and how statements are said on it.
+pub(super) struct Session<Db> {
+    pub(super) db: Db,
+    schema: Schema,
+    /// Whether statements are prepared once and kept, which a pooler of transactions can't do.
+    prepares: bool,
+}
+
+impl<Db> Session<Db> {
+    pub(super) fn new(db: Db, settings: &Settings) -> Self {
+        Self { db, schema: settings.schema.clone(), prepares: settings.pooler == Pooler::None }
+    }
+
+    fn statement(&self, sql: &str) -> Query<'static, Postgres, PgArguments> {
+        sqlx::query(AssertSqlSafe(self.schema.translate(sql))).persistent(self.prepares)
+    }
+}
+
+/// The due jobs of a claim's queues in the order of claims, locked.
+///
+/// Each priority of a queue is looked up by a seek in the index on (queue, priority, due, id), and its due jobs are a
+/// range of that index: jobs of a high priority that are due later are never passed over one by one, however many there
+/// are. Lateral joins pull rows, and lock them, only until the limits are reached.
+const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
+    SELECT picked.id FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wish (queue, most, place)
+    CROSS JOIN LATERAL (
+        SELECT job.id FROM (
+            WITH RECURSIVE level (priority) AS (
+                (SELECT priority FROM taskwright_jobs WHERE queue = wish.queue ORDER BY priority DESC LIMIT 1)
+                UNION ALL
+                SELECT (
+                    SELECT next.priority FROM taskwright_jobs AS next
+                    WHERE next.queue = wish.queue AND next.priority < level.priority
+                    ORDER BY next.priority DESC LIMIT 1
+                ) FROM level WHERE level.priority IS NOT NULL
+            )
+            SELECT priority FROM level WHERE priority IS NOT NULL
+        ) AS level
+        CROSS JOIN LATERAL (
+            SELECT due.id FROM taskwright_jobs AS due
+            WHERE due.queue = wish.queue AND due.priority = level.priority AND due.due <= $3
+                AND (due.expires IS NULL OR due.expires > $3)
+            ORDER BY due.due, due.id LIMIT wish.most FOR UPDATE SKIP LOCKED
+        ) AS job
+        WHERE NOT EXISTS (SELECT FROM taskwright_pauses AS pause WHERE pause.queue = wish.queue)
+        LIMIT wish.most
+    ) AS picked
+    LIMIT $4
+)) RETURNING ";
+
+/// When the next job of a claim's queues is due: one seek a priority in the same index.
+const NEXT_DUE: &str = "SELECT min(next.due) FROM unnest($1::text[]) AS wish (queue)
+    CROSS JOIN LATERAL (
+        WITH RECURSIVE level (priority) AS (
+            (SELECT priority FROM taskwright_jobs WHERE queue = wish.queue ORDER BY priority DESC LIMIT 1)
+            UNION ALL
+            SELECT (
+                SELECT next.priority FROM taskwright_jobs AS next
+                WHERE next.queue = wish.queue AND next.priority < level.priority
+                ORDER BY next.priority DESC LIMIT 1
+            ) FROM level WHERE level.priority IS NOT NULL
+        )
+        SELECT (
+            SELECT job.due FROM taskwright_jobs AS job
+            WHERE job.queue = wish.queue AND job.priority = level.priority AND (job.expires IS NULL OR job.expires > $2)
+            ORDER BY job.due LIMIT 1
+        ) AS due FROM level WHERE level.priority IS NOT NULL
+    ) AS next
+    WHERE NOT EXISTS (SELECT FROM taskwright_pauses AS pause WHERE pause.queue = wish.queue)";
+
+/// The columns of a job as one parameter each.
+const JOB_ARRAYS: &str = "$1::uuid[], $2::text[], $3::smallint[], $4::bigint[], $5::bigint[], $6::text[], \
+    $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[], $11::bigint[], $12::smallint[], $13::bytea[], $14::bytea[]";
+
+#[async_trait]
+impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
+    type Row = PgRow;
+
+    const SHARED: bool = true;
+    const LOCKED: &'static str = " FOR UPDATE";
+    const SKIP_LOCKED: &'static str = " FOR UPDATE SKIP LOCKED";
+    const EXTRAS_HOLD: &'static str = "position(? IN extras) > 0";
+
+    async fn fetch<S: Into<Cow<'static, str>> + Send>(&mut self, sql: S, values: &[Value<'_>]) -> Result<Vec<PgRow>> {
+        let statement = values.iter().fold(self.statement(&sql.into()), bind);
+        statement.fetch_all(self.db.borrow_mut()).await.map_err(fault)
+    }
+
+    async fn execute<S: Into<Cow<'static, str>> + Send>(&mut self, sql: S, values: &[Value<'_>]) -> Result<u64> {
+        let statement = values.iter().fold(self.statement(&sql.into()), bind);
+        Ok(statement.execute(self.db.borrow_mut()).await.map_err(fault)?.rows_affected())
+    }
+
+    async fn insert_waiting(&mut self, records: &[&Record]) -> Result<()> {
+        for run in portions(records, |record| record) {
+            let sql = format!("INSERT INTO taskwright_jobs ({JOB_COLUMNS}) SELECT * FROM unnest({JOB_ARRAYS})");
+            let insert = bind_records(self.statement(&sql), run)?;
+            insert.execute(self.db.borrow_mut()).await.map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    async fn insert_finished(&mut self, records: &[FinishedRecord]) -> Result<()> {
+        for run in portions(records, |record| &record.job) {
+            let columns = format!("{JOB_COLUMNS}, {FINISHED_COLUMNS}");
+            let set: Vec<_> =
+                columns.split(", ").skip(1).map(|column| format!("{column} = excluded.{column}")).collect();
+            let sql = format!(
+                "INSERT INTO taskwright_finished ({columns}) \
+                 SELECT * FROM unnest({JOB_ARRAYS}, $15::text[], $16::bigint[], $17::bigint[]) \
+                 ON CONFLICT (id) DO UPDATE SET {}",
+                set.join(", ")
+            );
+            let jobs: Vec<_> = run.iter().map(|record| &record.job).collect();
+            let insert = bind_records(self.statement(&sql), &jobs)?
+                .bind(run.iter().map(|record| record.state.as_str()).collect::<Vec<_>>())
+                .bind(run.iter().map(|record| record.finished).collect::<Vec<_>>())
+                .bind(run.iter().map(|record| record.ends).collect::<Vec<_>>());
+            insert.execute(self.db.borrow_mut()).await.map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    async fn take_due(&mut self, claim: &Claim, now: Timestamp) -> Result<Vec<Record>> {
+        let (queues, limits): (Vec<_>, Vec<_>) =
+            claim.queues.iter().map(|wish| (wish.queue.as_str(), clamp(wish.limit))).unzip();
+        let take = self.statement(&format!("{TAKE_DUE}{JOB_COLUMNS}"));
+        let take = take.bind(queues).bind(limits).bind(now.as_micros()).bind(clamp(claim.limit));
+        take.fetch_all(self.db.borrow_mut()).await.map_err(fault)?.iter().map(record).collect()
+    }
+
+    async fn next_due(&mut self, claim: &Claim, now: Timestamp) -> Result<Option<Duration>> {
+        let queues: Vec<_> = claim.queues.iter().map(|wish| wish.queue.as_str()).collect();
+        let next = self.statement(NEXT_DUE).bind(queues).bind(now.as_micros());
+        let due = next.fetch_one(self.db.borrow_mut()).await.map_err(fault)?.maybe_integer(0)?;
+        Ok(due.map(|due| Timestamp::from_micros(due).since(now)))
+    }
+
+    async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64> {
+        const INSERT: &str = "INSERT INTO taskwright_leases \
+            (worker, claimed, lapses, noted, newest, settled, members, jobs) VALUES (?, ?, ?, 0, ?, ?, ?, ?) RETURNING id";
+        let insert = self
+            .statement(INSERT)
+            .bind(Id(lease.worker.as_bytes()))
+            .bind(lease.claimed.as_micros())
+            .bind(lease.lapses.as_micros())
+            .bind(Id(newest.as_bytes()))
+            .bind(lease.settled())
+            .bind(lease.members())
+            .bind(packed);
+        insert.fetch_one(self.db.borrow_mut()).await.map_err(fault)?.integer(0)
+    }
+
+    /// The packed jobs lie out of line, and stay where they are.
+    async fn mark_settled(&mut self, leases: &[&LeaseRow]) -> Result<()> {
+        const MARK: &str = "UPDATE taskwright_leases SET lapses = marked.lapses, settled = marked.settled \
+            FROM unnest($1::bigint[], $2::bigint[], $3::bytea[]) AS marked (id, lapses, settled) \
+            WHERE taskwright_leases.id = marked.id";
+        let mark = self
+            .statement(MARK)
+            .bind(leases.iter().map(|lease| lease.token).collect::<Vec<_>>())
+            .bind(leases.iter().map(|lease| lease.lapses.as_micros()).collect::<Vec<_>>())
+            .bind(leases.iter().map(|lease| lease.settled()).collect::<Vec<_>>());
+        mark.execute(self.db.borrow_mut()).await.map_err(fault)?;
+        Ok(())
+    }
+
+    fn first(table: &str, condition: &str, order: &str) -> String {
+        let locked = Self::SKIP_LOCKED;
+        format!("id = ANY(ARRAY(SELECT id FROM {table} WHERE {condition} ORDER BY {order} LIMIT ?{locked}))")
+    }
+
+    /// Nobody looks: they are notified.
+    async fn count_control(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Columns for PgRow {
+    fn integer(&self, column: usize) -> Result<i64> {
+        self.maybe_integer(column)?.ok_or_else(|| nonsense("NULL", column))
+    }
+
+    /// Whole numbers come in the width of their column.
+    fn maybe_integer(&self, column: usize) -> Result<Option<i64>> {
+        let Some(bytes) = raw(self, column)? else { return Ok(None) };
+        let wide = bytes.try_into().map(i64::from_be_bytes);
+        let small = || bytes.try_into().map(|bytes| i64::from(i16::from_be_bytes(bytes)));
+        let truth = || bytes.try_into().map(|bytes| i64::from(u8::from_be_bytes(bytes)));
+        wide.or_else(|_| small()).or_else(|_| truth()).map(Some).map_err(|_| nonsense("no whole number", column))
+    }
+
+    fn maybe_real(&self, column: usize) -> Result<Option<f64>> {
+        self.try_get(column).map_err(fault)
+    }
+
+    fn text(&self, column: usize) -> Result<String> {
+        self.maybe_text(column)?.ok_or_else(|| nonsense("NULL", column))
+    }
+
+    fn maybe_text(&self, column: usize) -> Result<Option<String>> {
+        Ok(raw(self, column)?.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+    }
+
+    fn bytes(&self, column: usize) -> Result<Option<Bytes>> {
+        Ok(raw(self, column)?.map(Bytes::copy_from_slice))
+    }
+}
+
+/// The bytes of a column; `None` for NULL.
+fn raw(row: &PgRow, column: usize) -> Result<Option<&[u8]>> {
+    let value: PgValueRef<'_> = row.try_get_raw(column).map_err(fault)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    value.as_bytes().map(Some).map_err(|error| nonsense("nothing readable", column).because(error))
+}
+
+fn nonsense(what: &str, column: usize) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("column {column} of an answer holds {what}, which taskwright does not expect"),
+    )
+}
+
+/// The 16 bytes of an identity, which Postgres has a type for.
+struct Id<'a>(&'a [u8; 16]);
+
+impl Type<Postgres> for Id<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(2950))
+    }
+}
+
+impl PgHasArrayType for Id<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(2951))
+    }
+}
+
+impl Encode<'_, Postgres> for Id<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(self.0);
+        Ok(IsNull::No)
+    }
+}
+
+fn bind(statement: Query<'static, Postgres, PgArguments>, value: &Value<'_>) -> Query<'static, Postgres, PgArguments> {
+    match *value {
+        Value::Integer(integer) => statement.bind(integer),
+        Value::Real(real) => statement.bind(real),
+        Value::Text(text) => statement.bind(storable(text)),
+        Value::Bytes(bytes) => statement.bind(bytes),
+        Value::MaybeBytes(bytes) => statement.bind(bytes),
+        Value::Id(id) => statement.bind(Id(id)),
+        Value::Ids(ids) => statement.bind(ids.iter().map(|id| Id(id.as_bytes())).collect::<Vec<_>>()),
+        Value::Integers(integers) => statement.bind(integers),
+        Value::Texts(texts) => statement.bind(texts),
+    }
+}
+
+/// Postgres has no zero byte in text.
+fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}
+
+/// Splits rows into portions that one statement carries.
+fn portions<T>(rows: &[T], job: impl Fn(&T) -> &Record) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut room = MOST_BYTES;
+        let fits = |row: &&T| {
+            let record = job(row);
+            let size = record.payload.len() + record.extras.as_ref().map_or(0, Bytes::len);
+            let fits = size <= room || room == MOST_BYTES;
+            room = room.saturating_sub(size.max(1));
+            fits
+        };
+        let length = rest.iter().take(MOST_ROWS).take_while(fits).count();
+        let (portion, others) = rest.split_at(length);
+        rest = others;
+        (!portion.is_empty()).then_some(portion)
+    })
+}
+
+fn bind_records(
+    statement: Query<'static, Postgres, PgArguments>,
+    records: &[&Record],
+) -> Result<Query<'static, Postgres, PgArguments>> {
+    fn each<'r, T>(records: &[&'r Record], column: impl Fn(&'r Record) -> T) -> Vec<T> {
+        records.iter().map(|record| column(record)).collect()
+    }
+    // A record of a job holds what fits; one that a hand wrote is never written back.
+    let small = |number: i64| i16::try_from(number).unwrap_or_default();
+    let ids = records.iter().map(|record| record.job_id()).collect::<Result<Vec<_>>>()?;
+    let statement = statement
+        .bind(ids.iter().map(|id| Id(id.as_bytes())).collect::<Vec<_>>())
+        .bind(each(records, |record| record.queue.as_str()))
+        .bind(each(records, |record| small(record.priority)))
+        .bind(each(records, |record| record.due))
+        .bind(each(records, |record| record.expires))
+        .bind(each(records, |record| record.task.as_str()))
+        .bind(each(records, |record| record.attempt))
+        .bind(each(records, |record| record.attempt_limit))
+        .bind(each(records, |record| record.crashes))
+        .bind(each(records, |record| small(record.retry)))
+        .bind(each(records, |record| record.pushed))
+        .bind(each(records, |record| small(record.codec)))
+        .bind(each(records, |record| &record.payload[..]))
+        .bind(each(records, |record| record.extras.as_deref()));
+    Ok(statement)
+}
