@@ -12,7 +12,7 @@ use taskwright::testing::conformance::{Case, cases};
 use taskwright_tests::servers::{Kind, Server};
 use taskwright_tests::toy::FreshToy;
 
-use self::stores::{FreshMemory, FreshPostgres, FreshSqlite};
+use self::stores::{FreshMemory, FreshPostgres, FreshRedis, FreshSqlite};
 
 mod guarantees;
 mod stores;
@@ -38,12 +38,16 @@ fn main() -> std::io::Result<ExitCode> {
         Suite::new("memory", "memory", FreshMemory::default()),
         Suite::new("sqlite", "SQLite", FreshSqlite::new(&folder)),
     ];
-    if Server::exists(Kind::Postgres) {
-        suites.push(Suite::new("postgres", "Postgres", FreshPostgres).on_a_server());
-    }
+    let servers = [
+        (Kind::Postgres, Suite::new("postgres", "Postgres", FreshPostgres)),
+        (Kind::Redis, Suite::new("redis", "Redis", FreshRedis)),
+    ];
+    let wanted = suites.len() + servers.len();
+    let servers = servers.into_iter().filter(|(kind, _)| Server::exists(*kind));
+    suites.extend(servers.map(|(_, suite)| suite.on_a_server()));
     let mut trials: Vec<_> = suites.iter().flat_map(Suite::trials).collect();
     // Without a server its column would be missing.
-    if suites.len() == 3 {
+    if suites.len() == wanted {
         trials.push(guarantees::trial(suites));
     }
     trials.extend(Suite::new("toy", "a toy", FreshToy).trials());

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use sqlx::{PgPool, SqlitePool};
 use taskwright::backend::memory::Memory;
+use taskwright::backend::redis::Redis;
 use taskwright::backend::sql::postgres::Postgres;
 use taskwright::backend::sql::sqlite::Sqlite;
 use taskwright::backend::{Backend, InTransaction};
@@ -120,6 +121,20 @@ macro_rules! users_transaction {
 }
 
 users_transaction!(sqlx::Postgres, sqlx::Sqlite);
+
+/// Prefixes of keys on the server that all tests share, one a test.
+pub(crate) struct FreshRedis;
+
+#[async_trait]
+impl Setup for FreshRedis {
+    fn abilities(&self) -> &'static [Ability] {
+        &[Ability::Results, Ability::Wake, Ability::Leader, Ability::Inspect, Ability::Reopen]
+    }
+
+    async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::new(Redis::connect_with(&format!("{}?prefix={store}", url_of(Kind::Redis)?), clock.clone()).await?))
+    }
+}
 
 fn failed(error: sqlx::Error) -> Error {
     Error::unavailable("the user's own connection failed").because(error)

@@ -6,8 +6,12 @@ use std::process::Command;
 use crate::tree::{read, root};
 
 /// Each driver, and the features that need it.
-const DRIVERS: [(&str, &[&str]); 3] =
-    [("sqlx-postgres", &["postgres"]), ("sqlx-sqlite", &["sqlite"]), ("libsqlite3-sys", &["sqlite"])];
+const DRIVERS: [(&str, &[&str]); 4] = [
+    ("redis", &["redis"]),
+    ("sqlx-postgres", &["postgres"]),
+    ("sqlx-sqlite", &["sqlite"]),
+    ("libsqlite3-sys", &["sqlite"]),
+];
 
 /// What the library compiles with this feature alone: other people's crates, each as `name v1.2.3`.
 fn crates(feature: &str) -> BTreeSet<String> {

@@ -11,21 +11,27 @@ use crate::job::Name;
 struct Scheme {
     name: &'static str,
     /// How else it may be written.
-    alias: Option<&'static str>,
+    aliases: &'static [&'static str],
     /// What its URLs look like, for messages.
     form: &'static str,
     /// The cargo feature that compiles it in; `None` when it always is.
     feature: Option<&'static str>,
 }
 
-const SCHEMES: [Scheme; 3] = [
-    Scheme { name: "memory", alias: None, form: "`memory:` or `memory:NAME`", feature: None },
-    Scheme { name: "sqlite", alias: None, form: "`sqlite:PATH/TO/FILE`", feature: Some("sqlite") },
+const SCHEMES: [Scheme; 4] = [
+    Scheme { name: "memory", aliases: &[], form: "`memory:` or `memory:NAME`", feature: None },
+    Scheme { name: "sqlite", aliases: &[], form: "`sqlite:PATH/TO/FILE`", feature: Some("sqlite") },
     Scheme {
         name: "postgres",
-        alias: Some("postgresql"),
+        aliases: &["postgresql"],
         form: "`postgres://USER:PASSWORD@HOST/DATABASE`",
         feature: Some("postgres"),
+    },
+    Scheme {
+        name: "redis",
+        aliases: &["rediss", "valkey", "valkeys"],
+        form: "`redis://USER:PASSWORD@HOST:PORT/DATABASE`",
+        feature: Some("redis"),
     },
 ];
 
@@ -35,6 +41,8 @@ const SCHEMES: [Scheme; 3] = [
 /// - `sqlite:PATH` is a file, made when it is not there; [its options](super::sql::sqlite#urls) follow a question mark.
 /// - `postgres://USER:PASSWORD@HOST/DATABASE` is a schema in a database of a server;
 ///   [its options](super::sql::postgres#urls) follow a question mark.
+/// - `redis://USER:PASSWORD@HOST:PORT/DATABASE` is a server, or `rediss://` with TLS, or the same with `valkey`;
+///   [its option](super::redis#urls) is a prefix of keys.
 ///
 /// # Errors
 ///
@@ -50,16 +58,17 @@ const SCHEMES: [Scheme; 3] = [
 /// ```
 pub async fn connect(url: &str) -> Result<Arc<dyn Backend>> {
     let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(url))?;
-    match scheme {
+    let known = SCHEMES.iter().find(|known| known.name == scheme || known.aliases.contains(&scheme));
+    let known = known.ok_or_else(|| unknown(url))?;
+    match known.name {
         "memory" => Ok(Arc::new(memory(url, rest)?)),
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(crate::backend::sql::sqlite::Sqlite::connect(url).await?)),
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => Ok(Arc::new(crate::backend::sql::postgres::Postgres::connect(url).await?)),
-        other => match SCHEMES.iter().find(|known| known.name == other || known.alias == Some(other)) {
-            Some(known) => Err(not_compiled(known)),
-            None => Err(unknown(url)),
-        },
+        "postgres" => Ok(Arc::new(crate::backend::sql::postgres::Postgres::connect(url).await?)),
+        #[cfg(feature = "redis")]
+        "redis" => Ok(Arc::new(crate::backend::redis::Redis::connect(url).await?)),
+        _ => Err(not_compiled(known)),
     }
 }
 

@@ -63,6 +63,8 @@ use crate::time::Timestamp;
 
 pub mod connect;
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod sql;
 mod traced;

@@ -1,0 +1,66 @@
+-- Ends claims, each only if its lease is the one that is named.
+--
+-- ARGV[2]: `held`, or `lapsed` to end a lease only if it has lapsed. Then for each job: id, token, kind, unique key
+-- or nothing, and by kind
+--   x (forgotten): nothing more;
+--   w (waits again): due, expires or nothing, the record's tail;
+--   f (finished): due, expires or nothing, when it ends, the record's tail.
+-- Answers for each 1 (done), 0 (the lease is lost), or why the job was called off, which must then not wait again.
+-- Keys: leases, lapses, calledoff, unique; progress, running, jobs, ids, ready:QUEUE, later:QUEUE, retry:QUEUE,
+-- expiring, queues, done:LETTER, stamp.
+local LENGTH = { x = 4, w = 7, f = 8 }
+local lapsed_only = ARGV[2] == 'lapsed'
+
+local ids, places = {}, {}
+local at = 3
+while at <= #ARGV do
+    ids[#ids + 1] = ARGV[at]
+    places[#places + 1] = at
+    at = at + LENGTH[ARGV[at + 2]]
+end
+local leases = gather('HMGET', 'leases', ids)
+local reasons = gather('HMGET', 'calledoff', ids)
+
+local function expires_at(place)
+    return ARGV[place] == '' and 0 or moment(ARGV[place])
+end
+
+local answers, ended, ended_of = {}, {}, {}
+for index, id in ipairs(ids) do
+    local place = places[index]
+    local kind, unique = ARGV[place + 2], ARGV[place + 3]
+    local lease = leases[index]
+    if not lease or lease:sub(1, 8) ~= ARGV[place + 1] or ended[id] then
+        answers[index] = 0
+    elseif lapsed_only and (tonumber(call('ZSCORE', key('lapses'), id)) or 0) > now then
+        answers[index] = 0
+    elseif kind == 'w' and reasons[index] then
+        answers[index] = reasons[index]
+    else
+        answers[index] = 1
+        ended[id] = true
+        local queue = lease:sub(33)
+        ended_of[queue] = (ended_of[queue] or 0) + 1
+        write('HDEL', 'leases', id)
+        write('ZREM', 'lapses', id)
+        write('HDEL', 'progress', id)
+        write('HDEL', 'calledoff', id)
+        if kind == 'w' then
+            lay_waiting(id, moment(ARGV[place + 4]), expires_at(place + 5), ARGV[place + 6])
+        else
+            release_unique(unique, id)
+            if kind == 'f' then
+                lay_finished(id, moment(ARGV[place + 4]), expires_at(place + 5), moment(ARGV[place + 6]), ARGV[place + 7])
+            else
+                forget(id)
+            end
+        end
+    end
+end
+commit()
+for queue, count in pairs(ended_of) do
+    if call('HINCRBY', key('running'), queue, -count) <= 0 then
+        call('HDEL', key('running'), queue)
+    end
+end
+return answers

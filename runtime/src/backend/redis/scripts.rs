@@ -1,0 +1,37 @@
+//! The scripts: one for each transition, each bounded, run by its hash.
+
+use std::sync::LazyLock;
+
+use redis::Script;
+
+/// What every script begins with.
+const COMMON: &str = include_str!("lua/common.lua");
+
+fn script(code: &str) -> Script {
+    Script::new(&format!("{COMMON}{code}"))
+}
+
+macro_rules! scripts {
+    ($($name:ident: $file:literal,)*) => {$(
+        pub(super) static $name: LazyLock<Script> =
+            LazyLock::new(|| script(include_str!(concat!("lua/", $file, ".lua"))));
+    )*};
+}
+
+scripts! {
+    PUSH: "push",
+    CLAIM: "claim",
+    EXTEND: "extend",
+    SETTLE: "settle",
+    CANCEL: "cancel",
+    LAPSED: "lapsed",
+    MOVE: "move",
+    LOOK: "look",
+    PAGE: "page",
+    QUEUES: "queues",
+    PAUSE: "pause",
+    PRUNE: "prune",
+    KEEP: "keep",
+    CAMPAIGN: "campaign",
+    RESIGN: "resign",
+}
