@@ -11,6 +11,7 @@ use std::time::Duration;
 use taskwright::backend::JobFilter;
 use taskwright::job::Job;
 use taskwright::{Client, State};
+use taskwright_tests::servers::{Kind, Server};
 use tempfile::TempDir;
 
 use crate::programs::{example, printed, run};
@@ -218,8 +219,16 @@ fn a_folder_that_is_none_is_refused_in_words() {
 fn the_url_alone_moves_the_queue() {
     let setup = setup();
     setup.files(3);
-    let mut quickstart = example("quickstart");
-    let printed = printed(quickstart.current_dir(setup.0.path()).arg(setup.folder()).env("TASKWRIGHT_URL", "memory:"));
-    assert_eq!(Printed(printed).number("files summed up"), 3);
-    assert!(!setup.0.path().join("target/quickstart.db").exists());
+    let servers = [Kind::Postgres].into_iter().filter_map(Server::shared);
+    let urls = servers.map(|server| (server.url().to_owned(), 3)).chain([("memory:".to_owned(), 0)]);
+    for (url, kept) in urls {
+        let run = || {
+            let mut quickstart = example("quickstart");
+            quickstart.current_dir(setup.0.path()).arg(setup.folder()).env("TASKWRIGHT_URL", &url);
+            Printed(printed(&mut quickstart))
+        };
+        assert_eq!(run().number("files summed up"), 3, "{url}");
+        assert_eq!(run().number("done already"), kept, "{url}");
+        assert!(!setup.0.path().join("target/quickstart.db").exists());
+    }
 }

@@ -12,6 +12,7 @@ use crate::sites::{Site, jobs, until_left};
 
 const JOBS: u64 = 10_000;
 const KILLS: usize = 12;
+const CRASHES: usize = 3;
 
 /// Random moments, each said as how many jobs are left then, the first one first.
 fn moments(count: usize) -> Vec<u64> {
@@ -55,6 +56,19 @@ pub(crate) async fn workers_are_killed_at_random_moments(site: &Site) {
     let jobs = check(&client, &ids).await;
     // The test has killed something only if some job was in somebody's hands.
     assert!(jobs.iter().any(|job| job.crashes > 0), "no kill hit anything");
+}
+
+/// F8, F27: the workers stay, and are neither deaf nor confused once the server is back.
+pub(crate) async fn the_server_crashes_in_the_middle(site: &Site) {
+    let client = site.client().await;
+    let ids = dispatch(&client).await;
+    let _workers = [site.start(), site.start()];
+    for moment in moments(CRASHES) {
+        until_left(&client, moment).await;
+        site.crash_and_restart();
+    }
+    until_left(&client, 0).await;
+    check(&client, &ids).await;
 }
 
 /// F5: the same machine, another process: rescued within the lease.

@@ -1,5 +1,7 @@
 //! From a URL to connections.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row, ValueRef};
@@ -13,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
 
 /// The options that only taskwright knows; `sqlx` sees to the rest.
-const OPTIONS: &str = "schema, pooler, notify";
+const OPTIONS: &str = "schema, pooler, notify, transactions";
 
 /// Those of `sqlx`; what is neither is a mistake.
 const DRIVERS_OPTIONS: [&str; 16] = [
@@ -35,6 +37,12 @@ const DRIVERS_OPTIONS: [&str; 16] = [
     "application_name",
 ];
 
+/// How many tasks run in transactions at once, unless the URL says otherwise.
+const TRANSACTIONS: u32 = 4;
+
+/// How long opening a connection, or its answer, may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Compiled statements that a connection keeps: every statement in its few lengths.
 const STATEMENTS_KEPT: usize = 256;
 
@@ -50,6 +58,8 @@ pub(super) struct Settings {
     pub(super) pooler: Pooler,
     /// Whether other processes are told what happened.
     pub(super) notifies: bool,
+    /// How many tasks run in transactions at once.
+    pub(super) transactions: u32,
 }
 
 /// What stands between this process and the server.
@@ -69,6 +79,7 @@ impl Settings {
         }
         let (address, options) = text.split_once('?').unwrap_or((text, ""));
         let (mut schema, mut pooler, mut notifies) = ("taskwright".to_owned(), Pooler::None, true);
+        let mut transactions = TRANSACTIONS;
         let mut drivers = Vec::new();
         for (key, value) in url::options(options) {
             match key {
@@ -78,6 +89,11 @@ impl Settings {
                 "notify" if value == "off" => notifies = false,
                 "notify" if value == "on" => notifies = true,
                 "notify" => return Err(Error::invalid(format!("notify={value} is not known; it is on or off"))),
+                "transactions" => {
+                    transactions = value.parse().ok().filter(|most| (1..=1_000).contains(most)).ok_or_else(|| {
+                        Error::invalid(format!("transactions={value} is not a number of connections from 1 to 1000"))
+                    })?;
+                }
                 key if DRIVERS_OPTIONS.contains(&key) || key.starts_with("options") => {
                     drivers.push(format!("{key}={value}"));
                 }
@@ -100,7 +116,7 @@ impl Settings {
             // Poolers refuse what they don't know in the first message.
             Pooler::Transaction => options.extra_float_digits(None),
         };
-        Ok(Self { options, schema: Schema::new(&schema)?, pooler, notifies })
+        Ok(Self { options, schema: Schema::new(&schema)?, pooler, notifies, transactions })
     }
 
     /// Where it is, without secrets.

@@ -16,7 +16,7 @@
 //! folder) and so on after a question mark.
 //! What the URL leaves out comes from the variables that `psql` knows (`PGHOST`, `PGPASSWORD`) and from `~/.pgpass`.
 //! Encrypted connections need the feature `tls`.
-//! Three options are taskwright's own:
+//! Four options are taskwright's own:
 //!
 //! - `schema=taskwright`: the schema that everything lies in. It is created when missing, and nothing outside of it is
 //!   touched.
@@ -24,10 +24,11 @@
 //!   connection (`pgbouncer` in transaction mode): statements are not prepared, and nobody listens, so that workers hear
 //!   at once of what their own process did and find the rest by polling.
 //! - `notify=off`: other processes are not told what happened, and find it by polling.
+//! - `transactions=4`: how many tasks with a `#[tx]` parameter run at once; each needs a connection of its own meanwhile.
 //!
 //! # How it is built
 //!
-//! Three connections work and one listens, whatever the concurrency.
+//! Three connections work and one listens, whatever the concurrency; those of tasks in transactions come on top.
 //! An operation is one transaction, begun with the database's time in one round trip.
 //! Claims pass over rows that another one takes at this moment, so any number of workers share a queue.
 //!
@@ -53,6 +54,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::{PgConnection, Row};
 
+use self::completion::TaskConnections;
 use self::connect::{Settings, simple};
 use self::error::fault;
 use self::tables::Session;
@@ -63,6 +65,7 @@ use crate::backend::{Info, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Clock;
 
+mod completion;
 mod connect;
 mod error;
 mod schema;
@@ -78,7 +81,8 @@ pub struct Postgres {
     info: Info,
     clock: Clock,
     connections: Arc<Connections<Settings>>,
-    wakes: Wakes,
+    wakes: Arc<Wakes>,
+    task_connections: TaskConnections,
     /// Set once by `close`; shared with this backend's listeners, which end with it.
     closed: Arc<AtomicBool>,
     /// How many pushes there were.
@@ -104,9 +108,10 @@ impl Postgres {
         let (db, info) = set_up(&settings).await.map_err(|error| error.context("server", location))?;
         let closed = Arc::default();
         let session = Session::new(db, &settings);
+        let task_connections = TaskConnections::new(&settings);
         let connections = Connections::new(settings, clock.clone(), session);
-        let wakes = Wakes::new(Arc::clone(&connections), Arc::clone(&closed));
-        Ok(Self { info, clock, connections, wakes, closed, pushes: AtomicU64::new(0) })
+        let wakes = Arc::new(Wakes::new(Arc::clone(&connections), Arc::clone(&closed)));
+        Ok(Self { info, clock, connections, wakes, task_connections, closed, pushes: AtomicU64::new(0) })
     }
 }
 
@@ -185,6 +190,7 @@ impl Store for Postgres {
 
     async fn shut(&self) -> Result<()> {
         self.closed.store(true, Ordering::Release);
+        self.task_connections.close().await;
         self.wakes.close().await;
         self.connections.close().await;
         Ok(())

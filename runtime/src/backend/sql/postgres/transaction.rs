@@ -17,7 +17,7 @@ use crate::backend::sql::tables::{Columns, Tables, Value};
 use crate::backend::sql::work::Work;
 use crate::backend::{Completion, InTransaction, Push, Pushed, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 
 impl InTransaction for sqlx::Transaction<'_, sqlx::Postgres> {
     fn connection(&mut self) -> &mut (dyn Any + Send) {
@@ -59,7 +59,7 @@ impl Transaction for Postgres {
     }
 
     fn completion(&self) -> Option<&dyn Completion> {
-        None
+        Some(self)
     }
 }
 
@@ -69,7 +69,7 @@ impl Postgres {
         let settings = &self.connections.server;
         let mut savepoint = db.begin().await.map_err(fault)?;
         let mut session = Session::new(&mut *savepoint, settings);
-        let now = self.look(&mut session, settings).await?;
+        let now = look(&mut session, settings, &self.clock).await?;
         let answers = work.run(&mut session, now, &mut News::default()).await?;
         if settings.notifies {
             // The server sends it when the caller commits, and this process hears it too.
@@ -79,22 +79,22 @@ impl Postgres {
         savepoint.commit().await.map_err(fault)?;
         Ok(answers)
     }
+}
 
-    /// The server's time, if it is the server where the queue lives: a job in another database would never run, and
-    /// nobody would say so.
-    async fn look<Db: Tables>(&self, session: &mut Db, settings: &Settings) -> Result<Timestamp> {
-        const THERE: &str = "SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
-            WHERE nspname = ? AND relname = 'migrations'), current_database()::text";
-        let sql = format!("{THERE}, {NOW}");
-        let rows = session.fetch(sql, &[Value::Text(settings.schema.name())]).await?;
-        let row = rows.first().ok_or_else(|| Error::unavailable("the server did not answer"))?;
-        if row.integer(0)? == 0 {
-            return Err(Error::invalid(format!(
-                "the transaction is on database {}, which has no queue, and the queue lives at {}; both must be the same",
-                row.text(1)?,
-                self.info.location
-            )));
-        }
-        Ok(Timestamp::from_micros(row.integer(2)?.saturating_add(self.clock.offset())))
+/// The server's time, if it is the server where the queue lives: a job in another database would never run, and nobody
+/// would say so.
+pub(super) async fn look<Db: Tables>(session: &mut Db, settings: &Settings, clock: &Clock) -> Result<Timestamp> {
+    const THERE: &str = "SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
+        WHERE nspname = ? AND relname = 'migrations'), current_database()::text";
+    let sql = format!("{THERE}, {NOW}");
+    let rows = session.fetch(sql, &[Value::Text(settings.schema.name())]).await?;
+    let row = rows.first().ok_or_else(|| Error::unavailable("the server did not answer"))?;
+    if row.integer(0)? == 0 {
+        return Err(Error::invalid(format!(
+            "the transaction is on database {}, which has no queue, and the queue lives at {}; both must be the same",
+            row.text(1)?,
+            settings.location()
+        )));
     }
+    Ok(Timestamp::from_micros(row.integer(2)?.saturating_add(clock.offset())))
 }

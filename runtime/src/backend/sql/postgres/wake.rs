@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Postgres;
-use super::connect::{Pooler, Settings};
+use super::connect::{PATIENCE, Pooler, Settings};
 use super::error::{closed, fault};
 use crate::backend::sql::news::{Listeners, News};
 use crate::backend::sql::server::{Access, Connections};
@@ -30,9 +30,6 @@ const LONGEST: usize = 7_999;
 
 /// How often the listening connection is asked whether it still is one. A network that swallows packets says nothing.
 const PULSE: Duration = Duration::from_secs(15);
-
-/// How long opening the listening connection, or its answer, may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything about hints.
 pub(super) struct Wakes {

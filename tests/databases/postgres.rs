@@ -1,0 +1,445 @@
+//! What is particular to Postgres.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
+use taskwright::backend::sql::postgres::Postgres;
+use taskwright::backend::{
+    Backend, Hint, InTransaction, JobFilter, Listener, Pushed, Reap, Schema, Settled, Settlement,
+};
+use taskwright::job::{Job, JobId, State};
+use taskwright::policy::Verdict;
+use taskwright::prelude::*;
+use taskwright::registry::Registry;
+use taskwright::time::Clock;
+use taskwright::worker::WorkerOptions;
+use taskwright::{Error, ErrorKind, Name, Shutdown, Worker};
+use taskwright_tests::servers::{Kind, Server};
+
+use crate::site::{claim, complete, push_of, push_one, queue, says, works};
+
+/// A schema of its own on the server that all tests share.
+struct Site {
+    url: &'static str,
+    schema: String,
+}
+
+impl Site {
+    /// `None` where this machine has no server.
+    fn new() -> Option<Self> {
+        let schema = format!("t{}", JobId::new()).replace('-', "");
+        Some(Self { url: Server::shared(Kind::Postgres)?.url(), schema })
+    }
+
+    fn url(&self) -> String {
+        format!("{}?schema={}", self.url, self.schema)
+    }
+
+    /// The same with another user and password.
+    fn url_as(&self, user: &str, password: &str) -> String {
+        self.url().replacen("taskwright:taskwright@", &format!("{user}:{password}@"), 1)
+    }
+
+    async fn open(&self) -> Postgres {
+        Postgres::connect(&self.url()).await.unwrap()
+    }
+
+    async fn refused(url: &str) -> Error {
+        Postgres::connect(url).await.unwrap_err()
+    }
+
+    /// A connection as an application or a person has it.
+    async fn by_hand(&self) -> PgConnection {
+        PgConnection::connect(self.url).await.unwrap()
+    }
+
+    async fn run(&self, sql: &str) {
+        let sql = sql.replace("SCHEMA_", &format!("{}.", self.schema)).replace("MEMBER_", &format!("r{}", self.schema));
+        self.by_hand().await.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
+    }
+
+    async fn count(&self, sql: &str) -> i64 {
+        sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_one(&mut self.by_hand().await).await.unwrap().get(0)
+    }
+}
+
+async fn list(postgres: &Postgres) -> Vec<Job> {
+    postgres.inspect().unwrap().list(&JobFilter::default(), None, 100).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_url_that_can_not_be_meant_says_what_to_write_instead() {
+    let cases = [
+        ("mysql://ada:secret@db/jobs", "write `postgres://user:password@host/database`"),
+        ("postgres://ada:secret@db/jobs?schema=public", "it is for others; name one that only taskwright uses"),
+        ("postgres://ada:secret@db/jobs?schema=pg_jobs", "the server keeps names with `pg_` to itself"),
+        ("postgres://ada:secret@db/jobs?schema=", "it has no name"),
+        ("postgres://ada:secret@db/jobs?schema=a%00b", "it has a zero byte in it"),
+        ("postgres://ada:secret@db/jobs?pooler=session", "pooler=session is not known; it is transaction"),
+        ("postgres://ada:secret@db/jobs?notify=maybe", "it is on or off"),
+        (
+            "postgres://ada:secret@db/jobs?shema=jobs",
+            "`shema` is not an option of a Postgres URL; the options are schema,",
+        ),
+        ("postgres://ada:secret@db:port/jobs", "the URL is not one of a Postgres server"),
+    ];
+    for (url, advice) in cases {
+        says(&Site::refused(url).await, ErrorKind::Invalid, advice);
+    }
+    let long = format!("postgres://db/jobs?schema={}", "s".repeat(64));
+    says(&Site::refused(&long).await, ErrorKind::Invalid, "name a shorter one");
+}
+
+#[tokio::test]
+async fn a_wrong_password_or_database_is_told() {
+    let Some(site) = Site::new() else { return };
+    let url = site.url_as("taskwright", "secret");
+    says(&Site::refused(&url).await, ErrorKind::Unavailable, "refuses this user or password");
+    let url = site.url().replacen("/taskwright?", "/nowhere?", 1);
+    says(&Site::refused(&url).await, ErrorKind::Unavailable, "no such database on the server; create it");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_at_start() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = Site::refused(&format!("postgres://ada:secret@{address}/jobs")).await;
+    says(&error, ErrorKind::Unavailable, "the server can't be reached");
+    assert!(error.is_transient());
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn who_may_not_create_the_schema_is_told_and_may_use_one_that_is_there() {
+    let Some(site) = Site::new() else { return };
+    site.run("CREATE ROLE MEMBER_ LOGIN PASSWORD 'hush'").await;
+    let url = site.url_as(&format!("r{}", site.schema), "hush");
+    says(&Site::refused(&url).await, ErrorKind::Unavailable, "grant it CREATE on the database");
+    site.open().await.close().await.unwrap();
+    says(&Site::refused(&url).await, ErrorKind::Unavailable, "USAGE on the schema");
+    let schema = &site.schema;
+    site.run(&format!(
+        "GRANT USAGE ON SCHEMA {schema} TO MEMBER_; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO MEMBER_"
+    ))
+    .await;
+    let postgres = Postgres::connect(&url).await.unwrap();
+    works(&postgres).await;
+    postgres.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_read_only_server_is_told() {
+    let Some(site) = Site::new() else { return };
+    site.open().await.close().await.unwrap();
+    site.run(
+        "CREATE ROLE MEMBER_ LOGIN SUPERUSER PASSWORD 'hush'; ALTER ROLE MEMBER_ SET default_transaction_read_only = on",
+    )
+    .await;
+    let url = site.url_as(&format!("r{}", site.schema), "hush");
+    says(&Site::refused(&url).await, ErrorKind::Unavailable, "the server is read-only: a replica, or set so");
+}
+
+#[tokio::test]
+async fn a_server_that_becomes_read_only_is_told_and_used_again_when_it_is_not() {
+    let Some(server) = Server::private(Kind::Postgres) else { return };
+    let postgres = Postgres::connect(server.url()).await.unwrap();
+    works(&postgres).await;
+    let mut db = PgConnection::connect(server.url()).await.unwrap();
+    for (setting, is_refused) in [("on", true), ("off", false)] {
+        db.execute(sqlx::raw_sql(AssertSqlSafe(format!("ALTER SYSTEM SET default_transaction_read_only = {setting}"))))
+            .await
+            .unwrap();
+        db.execute("SELECT pg_reload_conf()").await.unwrap();
+        // The sessions hear of it in their own time.
+        let told = async { while postgres.push(&push_of(1)).await.is_err() != is_refused {} };
+        tokio::time::timeout(Duration::from_secs(30), told).await.unwrap();
+    }
+    postgres.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_one_version_ahead_is_used_and_a_newer_one_is_refused() {
+    let Some(site) = Site::new() else { return };
+    let postgres = site.open().await;
+    assert_eq!(postgres.info().schema, Some(Schema { version: 1, known: 1 }));
+    postgres.close().await.unwrap();
+    site.run("INSERT INTO SCHEMA_migrations VALUES (2, 'from the next version')").await;
+    let postgres = site.open().await;
+    assert_eq!(postgres.info().schema, Some(Schema { version: 2, known: 1 }));
+    works(&postgres).await;
+    postgres.close().await.unwrap();
+    site.run("INSERT INTO SCHEMA_migrations VALUES (3, 'from the version after')").await;
+    says(&Site::refused(&site.url()).await, ErrorKind::Corrupt, "update this program");
+}
+
+#[tokio::test]
+async fn a_schema_that_holds_somebody_elses_tables_is_left_alone() {
+    let Some(site) = Site::new() else { return };
+    let schema = &site.schema;
+    site.run(&format!("CREATE SCHEMA {schema}; CREATE TABLE {schema}.jobs (title text)")).await;
+    says(&Site::refused(&site.url()).await, ErrorKind::Unavailable, "name another schema with `?schema=NAME`");
+    let tables = format!("SELECT count(*) FROM pg_tables WHERE schemaname = '{schema}'");
+    assert_eq!(site.count(&tables).await, 1, "nothing was added");
+}
+
+#[tokio::test]
+async fn a_schema_that_is_dropped_is_told() {
+    let Some(site) = Site::new() else { return };
+    let postgres = site.open().await;
+    site.run(&format!("DROP SCHEMA {} CASCADE", site.schema)).await;
+    let error = postgres.push(&push_of(1)).await.unwrap_err();
+    says(&error, ErrorKind::Unavailable, "was its schema dropped or changed?");
+    works(&site.open().await).await;
+}
+
+/// The names of everything in a database that is not in this schema.
+async fn others(db: &mut PgConnection, schema: &str) -> BTreeSet<String> {
+    const THINGS: &str = "SELECT nspname || '.' || relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace \
+        WHERE nspname <> $1 AND nspname !~ '^pg_(toast|temp)' UNION SELECT proname FROM pg_proc JOIN pg_namespace n \
+        ON n.oid = pronamespace WHERE nspname <> $1 UNION SELECT extname FROM pg_extension";
+    let rows = sqlx::query(THINGS).bind(schema).fetch_all(db).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn everything_lies_in_the_schema_whatever_its_name() {
+    let Some(server) = Server::private(Kind::Postgres) else { return };
+    let mut db = PgConnection::connect(server.url()).await.unwrap();
+    db.execute("CREATE TABLE _sqlx_migrations (version bigint)").await.unwrap();
+    for (written, schema) in [
+        ("taskwright", "taskwright"),
+        ("Jobs%20of%20%22Ada%22", "Jobs of \"Ada\""),
+        ("%27;DROP%20TABLE%20_sqlx_migrations;--", "';DROP TABLE _sqlx_migrations;--"),
+        ("%7B%7D?%24%241%C3%A9", "{}?$$1é"),
+    ] {
+        let before = others(&mut db, schema).await;
+        let postgres = Postgres::connect(&format!("{}?schema={written}", server.url())).await.unwrap();
+        let mut listener = postgres.wake().unwrap().listen().await.unwrap();
+        works(&postgres).await;
+        hear(&mut *listener, &Hint::Jobs(queue())).await;
+        // From the server too, not only within this process.
+        sqlx::query("SELECT pg_notify($1, '')").bind(schema).execute(&mut db).await.unwrap();
+        hear(&mut *listener, &Hint::Everything).await;
+        assert_eq!(others(&mut db, schema).await, before, "{schema}");
+        postgres.close().await.unwrap();
+    }
+}
+
+async fn hear(listener: &mut dyn Listener, hint: &Hint) {
+    let heard = async { while listener.next().await.unwrap() != *hint {} };
+    tokio::time::timeout(Duration::from_secs(30), heard).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_job_edited_into_nonsense_is_set_aside_and_holds_nothing_up() {
+    let Some(site) = Site::new() else { return };
+    let postgres = site.open().await;
+    for spoil in ["extras = '\\xff00ff'", "task = 'not a name'", "codec = 77", "attempt = -5", "crashes = 9000000000"] {
+        let bad = push_one(&postgres).await.unwrap();
+        site.run(&format!("UPDATE SCHEMA_jobs SET {spoil}")).await;
+        let good = push_one(&postgres).await.unwrap();
+        list(&postgres).await;
+        let claimed = claim(&postgres, 10).await.unwrap();
+        assert_eq!(claimed.iter().map(|(_, job)| job.id()).collect::<Vec<_>>(), [good], "{spoil}");
+        complete(&postgres, claimed).await.unwrap();
+        let dead = list(&postgres).await.into_iter().find(|job| job.id() == bad).unwrap();
+        assert_eq!(dead.state, State::Discarded, "{spoil}");
+        assert!(!dead.spec.payload.bytes.is_empty(), "the payload is kept");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_edited_into_nonsense_becomes_dead_letters() {
+    let Some(site) = Site::new() else { return };
+    let clock = Clock::stopped();
+    let postgres = Postgres::connect_with(&site.url(), clock.clone()).await.unwrap();
+    for spoil in ["jobs = '\\x00'", "settled = ''", "members = '\\x01'", "moments = '\\x0102'"] {
+        postgres.push(&push_of(3)).await.unwrap();
+        let claimed = claim(&postgres, 3).await.unwrap();
+        site.run(&format!("UPDATE SCHEMA_leases SET {spoil}")).await;
+        list(&postgres).await;
+        clock.advance(Duration::from_secs(30));
+        let reaped = postgres.reap(&Reap { limit: 100, max_crashes: 3 }).await.unwrap();
+        assert!(reaped.discarded >= 1 && reaped.returned == 0 && !reaped.more, "{spoil}: {reaped:?}");
+        assert!(list(&postgres).await.iter().all(|job| job.state == State::Discarded), "{spoil}");
+        assert_eq!(complete(&postgres, claimed).await.unwrap(), [Settled::LeaseLost; 3]);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_is_told_and_used_again_when_it_is_back() {
+    let Some(server) = Server::private(Kind::Postgres) else { return };
+    let postgres = Postgres::connect(server.url()).await.unwrap();
+    let mut listener = postgres.wake().unwrap().listen().await.unwrap();
+    let id = push_one(&postgres).await.unwrap();
+    server.kill().unwrap();
+    let error = postgres.push(&push_of(1)).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    // Whoever listens hears that it is deaf.
+    let ends = async { while listener.next().await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(30), ends).await.unwrap();
+    assert!(postgres.wake().unwrap().listen().await.is_err_and(|error| error.is_transient()));
+    server.start_again().unwrap();
+    let mut listener = postgres.wake().unwrap().listen().await.unwrap();
+    let claimed = claim(&postgres, 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|(_, job)| job.id()).collect::<Vec<_>>(), [id], "what was acknowledged is there");
+    push_one(&postgres).await.unwrap();
+    hear(&mut *listener, &Hint::Jobs(queue())).await;
+    postgres.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn closing_does_not_wait_for_a_server_that_is_gone() {
+    let Some(server) = Server::private(Kind::Postgres) else { return };
+    let postgres = Postgres::connect(server.url()).await.unwrap();
+    let _listener = postgres.wake().unwrap().listen().await.unwrap();
+    push_one(&postgres).await.unwrap();
+    server.kill().unwrap();
+    tokio::time::timeout(Duration::from_secs(30), postgres.close()).await.unwrap().unwrap();
+}
+
+/// F17.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_process_has_at_most_four_connections_whatever_its_concurrency() {
+    let Some(site) = Site::new() else { return };
+    let url = format!("{}&application_name={}", site.url(), site.schema);
+    let postgres = std::sync::Arc::new(Postgres::connect(&url).await.unwrap());
+    let _listener = postgres.wake().unwrap().listen().await.unwrap();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let postgres = std::sync::Arc::clone(&postgres);
+        calls.spawn(async move { push_one(&*postgres).await.unwrap() });
+    }
+    let open = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{}'", site.schema);
+    let mut most = 0;
+    while calls.join_next().await.is_some() {
+        most = most.max(site.count(&open).await);
+    }
+    assert!((2..=4).contains(&most), "{most}");
+    assert_eq!(claim(&*postgres, 500).await.unwrap().len(), 200);
+}
+
+#[tokio::test]
+async fn behind_a_pooler_of_transactions_everything_works_and_nothing_listens() {
+    let Some(site) = Site::new() else { return };
+    let url = format!("{}&pooler=transaction&application_name={}", site.url(), site.schema);
+    let postgres = Postgres::connect(&url).await.unwrap();
+    let mut listener = postgres.wake().unwrap().listen().await.unwrap();
+    works(&postgres).await;
+    hear(&mut *listener, &Hint::Jobs(queue())).await;
+    let listening = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{}' AND query ILIKE 'listen%'",
+        site.schema
+    );
+    assert_eq!(site.count(&listening).await, 0);
+}
+
+#[tokio::test]
+async fn a_transaction_of_another_database_is_refused() {
+    let Some(site) = Site::new() else { return };
+    let postgres = site.open().await;
+    let mut db =
+        PgConnection::connect(&site.url.replace("/taskwright", "/postgres").replace("//postgres", "//taskwright"))
+            .await
+            .unwrap();
+    let mut tx = db.begin().await.unwrap();
+    let error = postgres.transaction().unwrap().push_in(tx.connection(), &push_of(1)).await.unwrap_err();
+    says(&error, ErrorKind::Invalid, "both must be the same");
+    // The caller's transaction goes on.
+    tx.execute("SELECT 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_of_the_callers_transaction_wakes_workers() {
+    let Some(site) = Site::new() else { return };
+    let postgres = site.open().await;
+    let mut listener = postgres.wake().unwrap().listen().await.unwrap();
+    let mut db = site.by_hand().await;
+    let mut tx = db.begin().await.unwrap();
+    let pushed = postgres.transaction().unwrap().push_in(tx.connection(), &push_of(1)).await.unwrap();
+    assert_eq!(pushed, [Pushed::Stored]);
+    tx.commit().await.unwrap();
+    hear(&mut *listener, &Hint::Jobs(queue())).await;
+    assert_eq!(claim(&postgres, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn processes_wake_each_other() {
+    let Some(site) = Site::new() else { return };
+    let (sender, receiver) = (site.open().await, site.open().await);
+    let mut listener = receiver.wake().unwrap().listen().await.unwrap();
+    push_one(&sender).await.unwrap();
+    hear(&mut *listener, &Hint::Jobs(queue())).await;
+    sender.inspect().unwrap().pause(&Name::new("other").unwrap(), true).await.unwrap();
+    hear(&mut *listener, &Hint::Control).await;
+    let claimed = claim(&sender, 10).await.unwrap();
+    complete(&sender, claimed).await.unwrap();
+    hear(&mut *listener, &Hint::Outcomes).await;
+}
+
+#[tokio::test]
+async fn a_task_writes_with_its_completion_or_not_at_all() {
+    let Some(site) = Site::new() else { return };
+    let clock = Clock::stopped();
+    let postgres = Postgres::connect_with(&format!("{}&transactions=1", site.url()), clock.clone()).await.unwrap();
+    site.run("CREATE TABLE SCHEMA_orders (id uuid)").await;
+    let orders = format!("SELECT count(*) FROM {}.orders", site.schema);
+    let completion = postgres.transaction().unwrap().completion().unwrap();
+    for (ends, rows) in [("at once", 1), ("after its lease", 1), ("badly", 1), ("at once", 2)] {
+        let id = push_one(&postgres).await.unwrap();
+        let (lease, job) = claim(&postgres, 1).await.unwrap().remove(0);
+        let mut open = completion.begin().await.unwrap();
+        let tx = open.transaction().downcast_mut::<sqlx::Transaction<'static, sqlx::Postgres>>().unwrap();
+        let insert = AssertSqlSafe(format!("INSERT INTO {}.orders VALUES ('{id}')", site.schema));
+        sqlx::query(insert).execute(&mut **tx).await.unwrap();
+        let settlement = Settlement { lease, job, verdict: Verdict::Complete { result: None } };
+        match ends {
+            "badly" => {
+                open.rollback().await.unwrap();
+                postgres.settle(&[settlement]).await.unwrap();
+            }
+            "after its lease" => {
+                clock.advance(Duration::from_secs(30));
+                postgres.reap(&Reap { limit: 10, max_crashes: 3 }).await.unwrap();
+                assert_eq!(open.complete(&settlement).await.unwrap(), Settled::LeaseLost);
+                let again = claim(&postgres, 1).await.unwrap();
+                complete(&postgres, again).await.unwrap();
+            }
+            _ => assert_eq!(open.complete(&settlement).await.unwrap(), Settled::Applied),
+        }
+        assert_eq!(site.count(&orders).await, rows, "{ends}");
+        assert_eq!(list(&postgres).await, []);
+    }
+}
+
+/// Notes a number in a table, and fails the first time.
+#[task(max_attempts = 2, backoff = fixed("1ms"))]
+async fn note(table: String, #[tx] tx: &mut sqlx::Transaction<'_, sqlx::Postgres>, ctx: &Context) -> TaskResult {
+    let insert = AssertSqlSafe(format!("INSERT INTO {table} VALUES ({})", ctx.attempt()));
+    sqlx::query(insert).execute(&mut **tx).await?;
+    if ctx.attempt() == 1 {
+        return Err("not this time".into());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_worker_runs_tasks_in_transactions() {
+    let Some(site) = Site::new() else { return };
+    let client = Client::connect(&site.url()).await.unwrap();
+    site.run("CREATE TABLE SCHEMA_attempts (number integer)").await;
+    let registry = Registry::new().with::<Note>().unwrap();
+    let worker = Worker::new(client.clone(), registry, std::sync::Arc::default(), WorkerOptions::default()).unwrap();
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(worker.run(shutdown.clone()));
+    let handles = client.dispatch_many((0..10).map(|_| Note::new(format!("{}.attempts", site.schema)))).await.unwrap();
+    for handle in handles {
+        handle.await.unwrap();
+    }
+    shutdown.stop();
+    running.await.unwrap().unwrap();
+    let attempts = format!("SELECT sum(number) FROM {}.attempts", site.schema);
+    assert_eq!(site.count(&attempts).await, 20, "only what the second attempts wrote");
+}

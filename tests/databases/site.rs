@@ -1,0 +1,52 @@
+//! Jobs, claims and settlements in few words.
+
+use std::time::Duration;
+
+use taskwright::backend::{Backend, Claim, Push, Pushed, QueueClaim, Settled, Settlement};
+use taskwright::job::{BatchId, Job, JobId, Lease, WorkerId};
+use taskwright::policy::Verdict;
+use taskwright::testing::Draft;
+use taskwright::{Error, ErrorKind, Name, Result};
+
+pub(crate) fn queue() -> Name {
+    Name::new("mail").unwrap()
+}
+
+pub(crate) fn push_of(count: usize) -> Push {
+    Push { batch: BatchId::new(), jobs: (0..count).map(|_| Draft::new(queue()).into()).collect() }
+}
+
+/// Pushes one job.
+pub(crate) async fn push_one(backend: &dyn Backend) -> Result<JobId> {
+    let push = push_of(1);
+    assert_eq!(backend.push(&push).await?, [Pushed::Stored]);
+    Ok(push.jobs[0].spec.id)
+}
+
+pub(crate) async fn claim(backend: &dyn Backend, limit: usize) -> Result<Vec<(Lease, Job)>> {
+    let queues = vec![QueueClaim { queue: queue(), limit }];
+    let claim = Claim { worker: WorkerId::new(), queues, limit, ttl: Duration::from_secs(30) };
+    Ok(backend.claim(&claim).await?.jobs)
+}
+
+pub(crate) async fn complete(backend: &dyn Backend, claimed: Vec<(Lease, Job)>) -> Result<Vec<Settled>> {
+    let settlement = |(lease, job)| Settlement { lease, job, verdict: Verdict::Complete { result: None } };
+    backend.settle(&claimed.into_iter().map(settlement).collect::<Vec<_>>()).await
+}
+
+/// A job goes through its whole life.
+pub(crate) async fn works(backend: &dyn Backend) {
+    let id = push_one(backend).await.unwrap();
+    let claimed = claim(backend, 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|(_, job)| job.id()).collect::<Vec<_>>(), [id]);
+    assert_eq!(complete(backend, claimed).await.unwrap(), [Settled::Applied]);
+}
+
+/// The error says this, and no password.
+#[track_caller]
+pub(crate) fn says(error: &Error, kind: ErrorKind, advice: &str) {
+    let whole = format!("{error:?}");
+    assert_eq!(error.kind(), kind, "{whole}");
+    assert!(error.to_string().contains(advice), "{whole}");
+    assert!(!whole.contains("secret"), "{whole}");
+}
