@@ -1,17 +1,19 @@
 //! Putting tasks on queues.
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::backend::{Backend, Cancel, Cancelled, InTransaction, Push, Pushed, Traced};
 use crate::batch::{Batcher, Bounds, Flush};
-use crate::dispatch::{Dispatch, IntoDispatch, JobOptions, Origin, Plan, check_payload};
+#[cfg(doc)]
+use crate::dispatch::Dispatch;
+use crate::dispatch::{AnyTask, Asked, IntoDispatch, JobOptions, Origin, Plan, check_payload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handle::{Fate, JobHandle};
 use crate::job::{BatchId, JobId, NewJob};
 use crate::outcomes::Outcomes;
-use crate::task::Task;
 
 /// A connection to one backend, from which tasks are dispatched and jobs found again. Cheap to clone.
 ///
@@ -142,16 +144,8 @@ impl Client {
     ///
     /// Dropped before it has returned, the job is stored whole or not at all.
     pub async fn dispatch<D: IntoDispatch>(&self, task: D) -> Result<JobHandle<D::Output>> {
-        let (job, ticket) = self.prepare(task.into_dispatch(), &Origin::here())?;
-        let pushed = if ticket.named {
-            self.0.pushes.submit_apart(vec![job]).await.pop().unwrap_or_else(|| Err(unanswered()))
-        } else {
-            self.0.pushes.submit(job).await
-        };
-        match pushed {
-            Ok(pushed) => Ok(self.pushed_handle(ticket, pushed)),
-            Err(error) => Err(error.context("task", <D::Task as Task>::DEFINITION.name)),
-        }
+        let (job, ticket) = self.prepare_one(task, &Origin::here())?;
+        Ok(self.store(job, ticket).await?.typed())
     }
 
     /// Puts a task on its queue in a transaction of the caller's: the job exists if and when that is committed.
@@ -167,6 +161,22 @@ impl Client {
         task: D,
         transaction: &mut X,
     ) -> Result<JobHandle<D::Output>> {
+        let (job, ticket) = self.prepare_one(task, &Origin::here())?;
+        Ok(self.store_in(job, ticket, transaction.connection()).await?.typed())
+    }
+
+    /// Puts a prepared job on its queue: what dispatching is without the types.
+    pub(crate) async fn store(&self, job: NewJob, ticket: Ticket) -> Result<JobHandle<()>> {
+        let pushed = if ticket.named {
+            self.0.pushes.submit_apart(vec![job]).await.pop().unwrap_or_else(|| Err(unanswered()))
+        } else {
+            self.0.pushes.submit(job).await
+        };
+        let pushed = pushed.map_err(|error| error.context("task", ticket.task))?;
+        Ok(self.pushed_handle(ticket, pushed))
+    }
+
+    async fn store_in(&self, job: NewJob, ticket: Ticket, connection: &mut (dyn Any + Send)) -> Result<JobHandle<()>> {
         let name = self.0.backend.info().name;
         let Some(facet) = self.0.backend.transaction() else {
             return Err(Error::new(
@@ -177,9 +187,8 @@ impl Client {
                 ),
             ));
         };
-        let (job, ticket) = self.prepare(task.into_dispatch(), &Origin::here())?;
         let push = Push { batch: BatchId::new(), jobs: vec![job] };
-        let pushed = match facet.push_in(transaction.connection(), &push).await {
+        let pushed = match facet.push_in(connection, &push).await {
             Ok(mut answers) => answers.pop().unwrap_or(Pushed::Stored),
             Err(error) => return Err(error.context("backend", name).context("while", "push_in")),
         };
@@ -285,28 +294,35 @@ impl Client {
         &self.0.outcomes
     }
 
-    fn prepare<T: Task>(&self, dispatch: Dispatch<T>, origin: &Origin) -> Result<(NewJob, Ticket)> {
-        let plan = self.plan::<T>()?;
-        let named = dispatch.names_its_id();
-        let job = dispatch.into_job(&plan, origin, &self.0.backend.info().limits)?;
+    /// The job that a dispatch of `task` asks for.
+    pub(crate) fn prepare(&self, task: &dyn AnyTask, asked: Asked, origin: &Origin) -> Result<(NewJob, Ticket)> {
+        let name = task.definition().name;
+        let named = asked.names_its_id();
+        let job = self.plan(task).and_then(|plan| plan.job(task, asked, origin, &self.0.backend.info().limits));
+        let job = job.map_err(|error| error.context("task", name))?;
         let fate = if job.spec.keep_result.is_some() { Fate::Kept } else { Fate::Forgotten };
-        let ticket = Ticket { id: job.spec.id, named, fate };
+        let ticket = Ticket { id: job.spec.id, task: name, named, fate };
         Ok((job, ticket))
+    }
+
+    fn prepare_one<D: IntoDispatch>(&self, task: D, origin: &Origin) -> Result<(NewJob, Ticket)> {
+        let (task, asked) = task.into_dispatch().into_parts();
+        self.prepare(&task, asked, origin)
     }
 
     fn prepare_many<I: IntoIterator<Item: IntoDispatch>>(&self, tasks: I) -> Result<(Vec<NewJob>, Vec<Ticket>)> {
         let origin = Origin::here();
-        tasks.into_iter().map(|task| self.prepare(task.into_dispatch(), &origin)).collect()
+        tasks.into_iter().map(|task| self.prepare_one(task, &origin)).collect()
     }
 
-    fn plan<T: Task>(&self) -> Result<Arc<Plan>> {
-        let name = T::DEFINITION.name;
+    fn plan(&self, task: &dyn AnyTask) -> Result<Arc<Plan>> {
+        let name = task.definition().name;
         if let Some(plan) = self.0.plans.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(Arc::clone(plan));
         }
         let settings = &self.0.settings;
         let own = settings.tasks.get(name).cloned().unwrap_or_default();
-        let plan = Plan::new::<T>(own.or(&settings.all)).map_err(|error| error.context("task", name))?;
+        let plan = Plan::new(task, own.or(&settings.all))?;
         let mut plans = self.0.plans.write().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(plans.entry(name).or_insert_with(|| Arc::new(plan))))
     }
@@ -391,8 +407,10 @@ impl ClientBuilder {
 
 /// What a dispatch remembers of a job that is being pushed.
 #[derive(Clone, Copy)]
-struct Ticket {
+pub(crate) struct Ticket {
     id: JobId,
+    /// The task's name, for errors.
+    task: &'static str,
     /// Whether the caller named the id, so that others may name it too.
     named: bool,
     /// The handle's fate when this push makes the job.

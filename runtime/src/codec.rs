@@ -82,9 +82,13 @@ impl Payload {
     ///
     /// [`ErrorKind::Codec`] when the bytes are not a `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        // No combinators: each would be compiled for each task.
         let mut value = None;
-        self.read(&mut value, std::any::type_name::<T>())?;
-        value.ok_or_else(unread)
+        match (self.read(&mut value, std::any::type_name::<T>()), value) {
+            (Ok(()), Some(value)) => Ok(value),
+            (Ok(()), None) => Err(unread()),
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// [`Payload::encode`] without its type, so that a type costs the compiler next to nothing.

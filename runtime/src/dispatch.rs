@@ -61,7 +61,7 @@ pub struct Dispatch<T: Task> {
 
 /// What one dispatch asks for.
 #[derive(Debug)]
-struct Asked {
+pub(crate) struct Asked {
     options: JobOptions,
     due: When,
     unique: Option<String>,
@@ -70,6 +70,32 @@ struct Asked {
     id: Option<JobId>,
     /// The first value that can't be used.
     fault: Option<Error>,
+}
+
+/// A task without its type: all that dispatching needs of it, so that the rest is compiled once and not for each task.
+pub(crate) trait AnyTask: Send {
+    fn definition(&self) -> &'static Definition;
+    fn returns_nothing(&self) -> bool;
+    fn unique_key(&self) -> Option<String>;
+    fn payload(&self, codec: Codec) -> Result<Payload>;
+}
+
+impl<T: Task> AnyTask for T {
+    fn definition(&self) -> &'static Definition {
+        T::DEFINITION
+    }
+
+    fn returns_nothing(&self) -> bool {
+        is_unit::<T::Output>()
+    }
+
+    fn unique_key(&self) -> Option<String> {
+        Task::unique_key(self)
+    }
+
+    fn payload(&self, codec: Codec) -> Result<Payload> {
+        Payload::encode(codec, self)
+    }
 }
 
 /// Options that may be set in several places; what is `None` is left to the next weaker one.
@@ -136,18 +162,7 @@ impl JobOptions {
 impl<T: Task> Dispatch<T> {
     /// A dispatch that asks for nothing beyond the task's own options.
     pub fn new(task: T) -> Self {
-        Self {
-            task,
-            asked: Asked {
-                options: JobOptions::default(),
-                due: When::NOW,
-                unique: None,
-                headers: BTreeMap::new(),
-                tags: Vec::new(),
-                id: None,
-                fault: None,
-            },
-        }
+        Self { task, asked: Asked::default() }
     }
 
     /// Puts the task on its queue, by the [current client](Client::current).
@@ -283,24 +298,32 @@ impl<T: Task> Dispatch<T> {
         self
     }
 
-    /// Whether the caller named the job's id, so that another dispatch may name it too.
-    pub(crate) fn names_its_id(&self) -> bool {
-        self.asked.id.is_some()
+    /// The task, and what is asked for it.
+    pub(crate) fn into_parts(self) -> (T, Asked) {
+        (self.task, self.asked)
     }
+}
 
-    /// The job that this dispatch asks for.
-    pub(crate) fn into_job(self, plan: &Plan, origin: &Origin, limits: &Limits) -> Result<NewJob> {
-        let Self { task, mut asked } = self;
-        if asked.unique.is_none() {
-            asked.unique = Task::unique_key(&task);
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            options: JobOptions::default(),
+            due: When::NOW,
+            unique: None,
+            headers: BTreeMap::new(),
+            tags: Vec::new(),
+            id: None,
+            fault: None,
         }
-        let codec = asked.options.codec.unwrap_or(plan.codec);
-        let payload = Payload::encode(codec, &task).map_err(|error| error.context("task", plan.task.as_str()))?;
-        plan.job(asked, payload, origin, limits).map_err(|error| error.context("task", plan.task.as_str()))
     }
 }
 
 impl Asked {
+    /// Whether the caller named the job's id, so that another dispatch may name it too.
+    pub(crate) fn names_its_id(&self) -> bool {
+        self.id.is_some()
+    }
+
     /// Keeps the first error, to be told at dispatch.
     fn refuse(&mut self, error: Error) {
         self.fault.get_or_insert(error);
@@ -466,41 +489,56 @@ pub(crate) struct Order {
     pub(crate) unique_key: Option<String>,
 }
 
-/// An order that was carried out: [`JobHandle`] without the task's types.
+/// Reads a task from its parameters; an error says that they are another's.
 #[cfg(feature = "cli")]
-pub(crate) struct Ordered {
-    pub(crate) id: JobId,
-    pub(crate) is_new: bool,
-    /// Waits for the job's end, as [`JobHandle::wait`] does, and writes what its task returned as JSON.
-    pub(crate) output: BoxFuture<'static, Result<serde_json::Value>>,
+pub(crate) type ReadFn = fn(&Payload) -> Result<Box<dyn AnyTask>>;
+
+/// The [`ReadFn`] of `T`.
+#[cfg(feature = "cli")]
+pub(crate) fn read<T: Task>(payload: &Payload) -> Result<Box<dyn AnyTask>> {
+    match payload.decode::<T>() {
+        Ok(task) => Ok(Box::new(task)),
+        Err(error) => Err(error),
+    }
 }
 
-/// Dispatches a task whose parameters are given as bytes.
+/// Waits for a job's end, as [`JobHandle::wait`] does, and writes what its task returned as JSON.
 #[cfg(feature = "cli")]
-pub(crate) type OrderFn = fn(Client, &Payload, Order) -> BoxFuture<'static, Result<Ordered>>;
+pub(crate) type OutputFn = fn(JobHandle<()>) -> BoxFuture<'static, Result<serde_json::Value>>;
 
-/// The [`OrderFn`] of `T`: what is no `T` is refused before anything is sent.
 #[cfg(feature = "cli")]
-pub(crate) fn order<T: Task>(client: Client, payload: &Payload, order: Order) -> BoxFuture<'static, Result<Ordered>> {
-    let task = payload.decode::<T>();
-    Box::pin(async move {
-        let mut dispatch = Dispatch::new(task?);
+impl Client {
+    /// Carries out an order.
+    pub(crate) async fn order(&self, task: Box<dyn AnyTask>, order: Order) -> Result<JobHandle<()>> {
+        let (job, ticket) = self.prepare(&*task, order.into(), &Origin::here())?;
+        drop(task);
+        self.store(job, ticket).await
+    }
+}
+
+#[cfg(feature = "cli")]
+impl From<Order> for Asked {
+    fn from(order: Order) -> Self {
         let Order { queue, delay, priority, unique_key } = order;
-        dispatch.asked.options.queue = queue;
-        dispatch.asked.options.priority = priority;
-        dispatch.asked.unique = unique_key;
-        dispatch.asked.due = delay.map_or(When::NOW, When::After);
-        let handle = client.dispatch(dispatch).await?;
-        Ok(Ordered { id: handle.id(), is_new: handle.is_new(), output: Box::pin(json_of(handle)) })
-    })
+        let mut asked = Self { unique: unique_key, due: delay.map_or(When::NOW, When::After), ..Self::default() };
+        asked.options.queue = queue;
+        asked.options.priority = priority;
+        asked
+    }
 }
 
+/// The [`OutputFn`] of tasks that return a `T`.
 #[cfg(feature = "cli")]
-async fn json_of<T: Serialize + DeserializeOwned + 'static>(handle: JobHandle<T>) -> Result<serde_json::Value> {
-    let output = handle.wait().await?;
-    serde_json::to_value(output).map_err(|error| {
-        let message = format!("the result of job {} can't be written as JSON", handle.id());
-        Error::new(ErrorKind::Codec, message).because(error)
+pub(crate) fn output<T: Serialize + DeserializeOwned + 'static>(
+    handle: JobHandle<()>,
+) -> BoxFuture<'static, Result<serde_json::Value>> {
+    Box::pin(async move {
+        let handle = handle.typed::<T>();
+        let output = handle.wait().await?;
+        serde_json::to_value(output).map_err(|error| {
+            let message = format!("the result of job {} can't be written as JSON", handle.id());
+            Error::new(ErrorKind::Codec, message).because(error)
+        })
     })
 }
 
@@ -538,9 +576,9 @@ impl Plan {
     const LONGEST_KEY: usize = 512;
 
     /// `stronger` are the client's options for this task.
-    pub(crate) fn new<T: Task>(stronger: JobOptions) -> Result<Self> {
-        let definition = T::DEFINITION;
-        let keep_result = if is_unit::<T::Output>() { Duration::ZERO } else { JobOptions::KEEP_RESULT };
+    pub(crate) fn new(task: &dyn AnyTask, stronger: JobOptions) -> Result<Self> {
+        let definition = task.definition();
+        let keep_result = if task.returns_nothing() { Duration::ZERO } else { JobOptions::KEEP_RESULT };
         let options = stronger.or(&JobOptions::of_attribute(definition)?).or(&JobOptions {
             keep_result: Some(keep_result),
             max_attempts: Some(JobOptions::MAX_ATTEMPTS),
@@ -556,10 +594,13 @@ impl Plan {
         })
     }
 
-    fn job(&self, asked: Asked, payload: Payload, origin: &Origin, limits: &Limits) -> Result<NewJob> {
+    /// The job of one dispatch.
+    pub(crate) fn job(&self, task: &dyn AnyTask, asked: Asked, origin: &Origin, limits: &Limits) -> Result<NewJob> {
         if let Some(fault) = asked.fault {
             return Err(fault);
         }
+        let unique_key = asked.unique.or_else(|| task.unique_key());
+        let payload = task.payload(asked.options.codec.unwrap_or(self.codec))?;
         let own = asked.options;
         let planned = &self.options;
         let non_zero = |option: Option<Duration>| option.filter(|duration| !duration.is_zero());
@@ -581,7 +622,7 @@ impl Plan {
             timeout: non_zero(own.timeout.or(planned.timeout)),
             backoff: own.backoff.or(planned.backoff).unwrap_or_default(),
             keep_result: non_zero(own.keep_result.or(planned.keep_result)),
-            unique: asked.unique.map(unique).transpose()?,
+            unique: unique_key.map(unique).transpose()?,
             headers,
             tags: tags.collect(),
             parent: origin.parent,

@@ -57,7 +57,11 @@ pub trait Slot {
 
 impl<T: DeserializeOwned> Slot for Option<T> {
     fn read(&mut self, deserializer: &mut dyn ErasedDeserializer<'_>) -> Result<(), erased_serde::Error> {
-        *self = Some(T::deserialize(deserializer)?);
+        // Without `?`, which would be compiled for each type.
+        match T::deserialize(deserializer) {
+            Ok(value) => *self = Some(value),
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 

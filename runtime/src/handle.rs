@@ -61,6 +61,11 @@ impl<T> JobHandle<T> {
         Self { client: client.clone(), id, fate, output: PhantomData }
     }
 
+    /// The same job, whose task returns an `U`.
+    pub(crate) fn typed<U>(self) -> JobHandle<U> {
+        JobHandle { client: self.client, id: self.id, fate: self.fate, output: PhantomData }
+    }
+
     /// The job's id: it can be serialized and stored.
     #[must_use]
     pub fn id(&self) -> JobId {

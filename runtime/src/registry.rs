@@ -18,7 +18,9 @@ pub struct Registration {
     pub definition: &'static Definition,
     pub(crate) run: RunFn,
     #[cfg(feature = "cli")]
-    pub(crate) order: crate::dispatch::OrderFn,
+    pub(crate) read: crate::dispatch::ReadFn,
+    #[cfg(feature = "cli")]
+    pub(crate) output: crate::dispatch::OutputFn,
 }
 
 /// Decodes the payload of a context, runs the task, and encodes its result.
@@ -67,18 +69,26 @@ impl Registration {
             definition: T::DEFINITION,
             run: run::<T>,
             #[cfg(feature = "cli")]
-            order: crate::dispatch::order::<T>,
+            read: crate::dispatch::read::<T>,
+            #[cfg(feature = "cli")]
+            output: crate::dispatch::output::<T::Output>,
         }
     }
 }
 
 fn run<T: Task>(ctx: Context) -> BoxFuture<'static, Result<Option<Payload>, BoxError>> {
-    let payload = &ctx.spec().payload;
-    let kept_as = ctx.spec().keep_result.map(|_| payload.codec);
-    match payload.decode::<T>() {
-        Ok(task) => encoded(task.run(ctx), kept_as),
+    match ctx.spec().payload.decode::<T>() {
+        Ok(task) => {
+            let kept_as = kept_as(&ctx);
+            encoded(task.run(ctx), kept_as)
+        }
         Err(error) => undecoded(error),
     }
+}
+
+/// How the result is written, if it is kept.
+fn kept_as(ctx: &Context) -> Option<Codec> {
+    ctx.spec().keep_result.map(|_| ctx.spec().payload.codec)
 }
 
 fn undecoded(error: Error) -> BoxFuture<'static, Result<Option<Payload>, BoxError>> {

@@ -10,8 +10,9 @@ use super::desk::Desk;
 use super::tasks;
 use super::trouble::{Exit, Trouble};
 use crate::codec::{Codec, Payload};
-use crate::dispatch::{Order, Ordered};
+use crate::dispatch::{Order, OutputFn};
 use crate::error::{Error, ErrorKind, Result};
+use crate::handle::JobHandle;
 use crate::task::Definition;
 use crate::time::format_duration;
 
@@ -21,8 +22,9 @@ pub(crate) async fn run(desk: &mut Desk<'_>, arguments: DispatchArguments) -> Re
     let payload = payload(desk, task.definition, parameters)?;
     let client = desk.client().await?;
     let order = Order { queue, delay, priority, unique_key };
-    let ordered = (task.order)(client, &payload, order).await.map_err(|error| refused(task.definition, error))?;
-    if wait { report_result(desk, ordered, timeout).await } else { report_id(desk, &ordered) }
+    let read = (task.read)(&payload).map_err(|error| undecoded(task.definition, &error))?;
+    let handle = client.order(read, order).await?;
+    if wait { report_result(desk, handle, task.output, timeout).await } else { report_id(desk, &handle) }
 }
 
 /// The parameters as the task will read them: a JSON object, whose names are checked here since decoding passes over
@@ -45,11 +47,8 @@ fn payload(desk: &mut Desk<'_>, definition: &Definition, parameters: String) -> 
     Ok(Payload { codec: Codec::Json, bytes: text.into() })
 }
 
-fn refused(definition: &Definition, error: Error) -> Trouble {
-    if error.kind() != ErrorKind::Codec {
-        return error.into();
-    }
-    let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+fn undecoded(definition: &Definition, error: &Error) -> Trouble {
+    let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     Trouble::usage(format!("these are not the parameters of {}: {cause}", definition.name)).help(wanted(definition))
 }
 
@@ -59,8 +58,8 @@ fn wanted(definition: &Definition) -> String {
     format!("{} takes a JSON object {{{}}}", definition.name, parameters.join(", "))
 }
 
-fn report_id(desk: &mut Desk<'_>, ordered: &Ordered) -> Result<Exit, Trouble> {
-    let Ordered { id, is_new, .. } = ordered;
+fn report_id(desk: &mut Desk<'_>, handle: &JobHandle<()>) -> Result<Exit, Trouble> {
+    let (id, is_new) = (handle.id(), handle.is_new());
     if desk.output.json {
         desk.output.json(&serde_json::json!({ "id": id.to_string(), "new": is_new }))?;
         return Ok(Exit::Ok);
@@ -72,12 +71,17 @@ fn report_id(desk: &mut Desk<'_>, ordered: &Ordered) -> Result<Exit, Trouble> {
     Ok(Exit::Ok)
 }
 
-async fn report_result(desk: &mut Desk<'_>, ordered: Ordered, timeout: Option<Duration>) -> Result<Exit, Trouble> {
-    let Ordered { id, is_new, output } = ordered;
+async fn report_result(
+    desk: &mut Desk<'_>,
+    handle: JobHandle<()>,
+    output: OutputFn,
+    timeout: Option<Duration>,
+) -> Result<Exit, Trouble> {
+    let (id, is_new) = (handle.id(), handle.is_new());
     if !desk.output.json {
         desk.output.note(format!("job {id}"));
     }
-    let result = within(timeout, output).await.map_err(|error| error.context("job", id.to_string()))?;
+    let result = within(timeout, output(handle)).await.map_err(|error| error.context("job", id.to_string()))?;
     if desk.output.json {
         desk.output.json(&serde_json::json!({ "id": id.to_string(), "new": is_new, "result": result }))?;
     } else {
