@@ -9,6 +9,7 @@ mod cancelling;
 mod ending;
 mod fetching;
 mod middleware;
+mod postgres;
 mod rescue;
 mod running;
 mod site;

@@ -90,10 +90,14 @@ async fn table(suites: &[Suite]) -> Result<String> {
     for (ability, words) in ABILITIES {
         row(words, suites.iter().map(|suite| yes(suite.setup.abilities().contains(&ability))).collect());
     }
+    row(
+        "a task's writes and its completion in one transaction",
+        infos.iter().map(|(_, completes)| yes(*completes)).collect(),
+    );
     row("several processes on one store", suites.iter().map(|suite| yes(suite.name != "memory")).collect());
-    row("a batch is pushed whole or not at all", infos.iter().map(|info| yes(info.atomic_push)).collect());
-    row("largest payload", infos.iter().map(|info| format!("{} MiB", info.limits.max_payload >> 20)).collect());
-    let durability = |(suite, info): (&Suite, &Info)| {
+    row("a batch is pushed whole or not at all", infos.iter().map(|(info, _)| yes(info.atomic_push)).collect());
+    row("largest payload", infos.iter().map(|(info, _)| format!("{} MiB", info.limits.max_payload >> 20)).collect());
+    let durability = |(suite, (info, _)): (&Suite, &(Info, bool))| {
         if suite.on_a_server {
             "what the server is set up for; `doctor` says it".to_owned()
         } else {
@@ -119,10 +123,12 @@ fn kept(suite: &Suite, promise: Promise) -> String {
     }
 }
 
-async fn info(suite: &Suite) -> Result<Info> {
+/// What a backend says of itself, and whether tasks complete in transactions there.
+async fn info(suite: &Suite) -> Result<(Info, bool)> {
     let store = Name::new(format!("t{}", JobId::new()).replace('-', ""))?;
     let backend = suite.setup.open(&store, &Clock::system()).await?;
     let info = backend.info().clone();
+    let completes = backend.transaction().is_some_and(|transaction| transaction.completion().is_some());
     backend.close().await?;
-    Ok(info)
+    Ok((info, completes))
 }

@@ -1,17 +1,19 @@
-//! Transactions in which a task writes and its job completes.
+//! Tasks that write in a transaction which ends with their job.
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::PgConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Postgres;
-use super::connect::{PATIENCE, Settings};
+use super::connect::{NOW, PATIENCE, PLANNER, Settings, now_of, simple};
 use super::error::{closed, fault};
 use super::tables::Session;
-use super::transaction::look;
 use super::wake::Wakes;
 use crate::backend::sql::news::News;
 use crate::backend::sql::server::Connections;
@@ -19,29 +21,45 @@ use crate::backend::sql::settle::SettleWork;
 use crate::backend::sql::work::Work;
 use crate::backend::{Completion, Settled, Settlement, TaskTransaction, TransactionType};
 use crate::error::Result;
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 
 /// What tasks are lent.
 type Lent = sqlx::Transaction<'static, sqlx::Postgres>;
 
-/// Connections for tasks that write in transactions. None is open before the first of them runs.
+/// Begins a transaction that sees what heartbeats and other settlements do to the lease while the task runs.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+/// How long a connection stays open while no task uses it.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// The connections that tasks write on.
 pub(super) struct TaskConnections {
     pool: PgPool,
-    /// One permit a connection; waited for without end, since tasks may take long. Closed with the backend.
+    /// One permit a connection: tasks wait for one here as long as they like, and not in the pool, which gives up.
     permits: Arc<Semaphore>,
 }
 
 impl TaskConnections {
+    /// Opens none before a task needs it.
     pub(super) fn new(settings: &Settings) -> Self {
         let most = settings.transactions;
-        let options = PgPoolOptions::new().max_connections(most).acquire_timeout(PATIENCE).max_lifetime(None);
-        let permits = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(1)));
-        Self { pool: options.connect_lazy_with(settings.options.clone()), permits }
+        let pool = PgPoolOptions::new().max_connections(most).idle_timeout(IDLE).acquire_timeout(PATIENCE);
+        let permits = usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS);
+        Self { pool: pool.connect_lazy_with(settings.for_tasks()), permits: Arc::new(Semaphore::new(permits)) }
     }
 
+    async fn begin(&self) -> Result<(Lent, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closed())?;
+        Ok((self.pool.begin_with(BEGIN).await.map_err(fault)?, permit))
+    }
+
+    /// Refuses new transactions; connections that tasks still write on end with them.
     pub(super) async fn close(&self) {
         self.permits.close();
-        self.pool.close().await;
+        let closing = self.pool.close();
+        if self.permits.available_permits() == usize::try_from(self.pool.options().get_max_connections()).unwrap_or(0) {
+            closing.await;
+        }
     }
 }
 
@@ -52,15 +70,23 @@ impl Completion for Postgres {
     }
 
     async fn begin(&self) -> Result<Box<dyn TaskTransaction>> {
-        let permit = Arc::clone(&self.task_connections.permits).acquire_owned().await.map_err(|_| closed())?;
-        let transaction = self.task_connections.pool.begin().await.map_err(fault)?;
-        let (connections, wakes) = (Arc::clone(&self.connections), Arc::clone(&self.wakes));
-        Ok(Box::new(Open { transaction, connections, wakes, clock: self.clock.clone(), _permit: permit }))
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        let (transaction, permit) = self.task_connections.begin().await?;
+        Ok(Box::new(Open {
+            transaction,
+            connections: Arc::clone(&self.connections),
+            wakes: Arc::clone(&self.wakes),
+            clock: self.clock.clone(),
+            _permit: permit,
+        }))
     }
 }
 
-/// A task's transaction. Its connection is back in the pool before its permit is.
+/// A transaction that a task writes in.
 struct Open {
+    /// First, so that its connection is back before the permit is.
     transaction: Lent,
     connections: Arc<Connections<Settings>>,
     wakes: Arc<Wakes>,
@@ -75,10 +101,12 @@ impl TaskTransaction for Open {
     }
 
     async fn complete(mut self: Box<Self>, settlement: &Settlement) -> Result<Settled> {
+        let now = look(&mut self.transaction).await?;
+        let now = Timestamp::from_micros(now.as_micros().saturating_add(self.clock.offset()));
         let mut news = News::default();
         let mut session = Session::new(&mut *self.transaction, &self.connections.server);
-        let now = look(&mut session, &self.connections.server, &self.clock).await?;
-        let settled = SettleWork::new(std::slice::from_ref(settlement)).run(&mut session, now, &mut news).await?;
+        let mut work = SettleWork::new(std::slice::from_ref(settlement));
+        let settled = work.run(&mut session, now, &mut news).await?;
         if settled != [Settled::Applied] {
             self.transaction.rollback().await.map_err(fault)?;
             return Ok(Settled::LeaseLost);
@@ -91,4 +119,10 @@ impl TaskTransaction for Open {
     async fn rollback(self: Box<Self>) -> Result<()> {
         self.transaction.rollback().await.map_err(fault)
     }
+}
+
+/// The server's time. From here on the planner works for us, after it worked for the task.
+async fn look(db: &mut PgConnection) -> Result<Timestamp> {
+    let set = PLANNER.map(|(name, value)| format!("set_config('{name}', '{value}', true)"));
+    now_of(&simple(db, format!("SELECT {NOW}, {}", set.join(", "))).await?)
 }

@@ -49,11 +49,11 @@ const STATEMENTS_KEPT: usize = 256;
 /// What holds on every connection. A plan that reads whole tables is wrong as soon as there is a backlog, and the
 /// statistics of a table that fills and empties within seconds would suggest one; compiling a plan takes longer than
 /// running it.
-const PLANNER: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
+pub(super) const PLANNER: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
 /// What a URL asks for. Has no `Debug`, since it has a password.
 pub(super) struct Settings {
-    pub(super) options: PgConnectOptions,
+    options: PgConnectOptions,
     pub(super) schema: Schema,
     pub(super) pooler: Pooler,
     /// Whether other processes are told what happened.
@@ -111,12 +111,23 @@ impl Settings {
         if options.get_application_name().is_none() {
             options = options.application_name("taskwright");
         }
-        options = match pooler {
-            Pooler::None => options.options(PLANNER),
+        if pooler == Pooler::Transaction {
             // Poolers refuse what they don't know in the first message.
-            Pooler::Transaction => options.extra_float_digits(None),
-        };
+            options = options.extra_float_digits(None);
+        }
         Ok(Self { options, schema: Schema::new(&schema)?, pooler, notifies, transactions })
+    }
+
+    /// Connections for our own statements.
+    pub(super) fn for_work(&self) -> PgConnectOptions {
+        let options = self.options.clone();
+        if self.pooler == Pooler::Transaction { options } else { options.options(PLANNER) }
+    }
+
+    /// Connections for a task's statements: as the user's own would be.
+    pub(super) fn for_tasks(&self) -> PgConnectOptions {
+        let options = self.options.clone();
+        if self.pooler == Pooler::Transaction { options.statement_cache_capacity(0) } else { options }
     }
 
     /// Where it is, without secrets.
@@ -131,7 +142,7 @@ impl Settings {
     }
 
     pub(super) async fn connect(&self) -> Result<PgConnection> {
-        self.options.connect().await.map_err(fault)
+        self.for_work().connect().await.map_err(fault)
     }
 }
 

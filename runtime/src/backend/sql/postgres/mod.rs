@@ -24,7 +24,8 @@
 //!   connection (`pgbouncer` in transaction mode): statements are not prepared, and nobody listens, so that workers hear
 //!   at once of what their own process did and find the rest by polling.
 //! - `notify=off`: other processes are not told what happened, and find it by polling.
-//! - `transactions=4`: how many tasks with a `#[tx]` parameter run at once; each needs a connection of its own meanwhile.
+//! - `transactions=4`: how many tasks with a `#[tx]` parameter run at once, from 1 to 1000; the others wait. Each has a
+//!   connection of its own, which stays open for a minute after the last task that needed it.
 //!
 //! # How it is built
 //!
@@ -38,6 +39,15 @@
 //!
 //! No extension is needed.
 //! The database user needs `CREATE` on the database for the first start, or a schema of its own made by somebody else.
+//!
+//! # Tasks in transactions
+//!
+//! A task that takes `#[tx] tx: &mut sqlx::Transaction<'_, sqlx::Postgres>` is lent a transaction of this database at
+//! `READ COMMITTED`, on a connection like the user's own would be.
+//! When the task returns `Ok`, its job is completed in the same transaction and that is committed; where the job's lease
+//! was lost meanwhile, or the attempt fails in any way, it is rolled back.
+//! A statement that failed makes the whole transaction fail, even if the task passes over it; use a savepoint
+//! (`tx.begin()`) where that should not be.
 //!
 //! # Hints
 //!

@@ -257,7 +257,7 @@ struct Ear {
 impl Ear {
     async fn open(settings: &Settings, speaker: &str, listeners: &Arc<Listeners>) -> Result<Self> {
         let options = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
-        let pool = options.acquire_timeout(PATIENCE).connect_lazy_with(settings.options.clone());
+        let pool = options.acquire_timeout(PATIENCE).connect_lazy_with(settings.for_work());
         let open = async {
             let mut listener = PgListener::connect_with(&pool).await?;
             // Whoever listens is told that it broke off, instead of being deaf without knowing.

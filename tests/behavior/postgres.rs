@@ -1,0 +1,230 @@
+//! Tasks that complete in the Postgres transaction they write in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgPool;
+use sqlx::{Postgres, Transaction};
+use taskwright::backend::sql::postgres::Postgres as Store;
+use taskwright::backend::{Backend, Reap};
+use taskwright::context::States;
+use taskwright::prelude::*;
+use taskwright::registry::Registry;
+use taskwright::testing::faulty::{Fault, Operation};
+use taskwright::time::Clock;
+use taskwright::worker::WorkerOptions;
+use taskwright::{Client, ErrorKind, State, Worker};
+use taskwright_tests::servers::{Kind, Server};
+
+use crate::site::{Site, within};
+
+/// A store in a schema of its own, with a table of the user's in it.
+struct Shop {
+    site: Site,
+    database: PgPool,
+    schema: String,
+}
+
+impl Shop {
+    /// `None` where there is no server, which [`Server::shared`] has said then.
+    async fn open() -> Option<Self> {
+        let server = Server::shared(Kind::Postgres)?;
+        let schema = format!("shop_{}", JobId::new()).replace('-', "_");
+        let clock = Clock::system();
+        let mark = if server.url().contains('?') { '&' } else { '?' };
+        let url = format!("{}{mark}schema={schema}&transactions=2", server.url());
+        let store = Store::connect_with(&url, clock.clone()).await.unwrap();
+        let database = PgPool::connect(server.url()).await.unwrap();
+        let shop = Self { site: Site::over(Arc::new(store), clock, None), database, schema };
+        shop.execute("CREATE TABLE {schema}.ledger (entry text UNIQUE DEFERRABLE INITIALLY DEFERRED)").await;
+        Some(shop)
+    }
+
+    async fn execute(&self, sql: &str) {
+        let sql = sql.replace("{schema}", &self.schema);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&self.database).await.unwrap();
+    }
+
+    /// What is committed.
+    async fn ledger(&self) -> Vec<String> {
+        let sql = format!("SELECT entry FROM {}.ledger ORDER BY entry", self.schema);
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&self.database).await.unwrap()
+    }
+
+    fn worker<T: Task>(&self) -> crate::site::Running {
+        self.worker_with::<T>(|_| {})
+    }
+
+    fn worker_with<T: Task>(&self, states: impl FnOnce(&mut States)) -> crate::site::Running {
+        let mut all = States::default();
+        all.insert(Schema(self.schema.clone()));
+        states(&mut all);
+        self.site.worker_with(Registry::new().with::<T>().unwrap(), all, |_| {})
+    }
+}
+
+/// Where the table is.
+struct Schema(String);
+
+async fn write(tx: &mut Transaction<'_, Postgres>, schema: &Schema, entry: &str) -> Result<(), sqlx::Error> {
+    let sql = format!("INSERT INTO {}.ledger VALUES ($1)", schema.0);
+    sqlx::query(sqlx::AssertSqlSafe(sql)).bind(entry).execute(&mut **tx).await.map(drop)
+}
+
+#[task(max_attempts = 3, backoff = fixed("1ms"))]
+async fn book(
+    entry: String,
+    fail_until: u32,
+    #[tx] tx: &mut Transaction<'_, Postgres>,
+    #[state] schema: &Schema,
+    ctx: &Context,
+) -> TaskResult<String> {
+    write(tx, schema, &format!("{entry} {}", ctx.attempt())).await?;
+    if ctx.attempt() < fail_until {
+        return Err("the bank is away".into());
+    }
+    Ok(entry)
+}
+
+#[tokio::test]
+async fn writes_and_completion_are_committed_together() {
+    let Some(shop) = Shop::open().await else { return };
+    let _worker = shop.worker::<Book>();
+    let handle = shop.site.client.dispatch(Book::new("rent", 1)).await.unwrap();
+    let id = handle.id();
+    assert_eq!(within(handle).await.unwrap(), "rent");
+    assert_eq!(shop.ledger().await, ["rent 1"]);
+    assert_eq!(shop.site.job(id).await.unwrap().state, State::Completed);
+    assert_eq!(shop.site.backend.calls(Operation::Settle), 0, "nothing else completes it");
+}
+
+#[tokio::test]
+async fn more_tasks_than_connections_wait_for_one() {
+    let Some(shop) = Shop::open().await else { return };
+    let _worker = shop.worker::<Book>();
+    let books = (0..20).map(|number| Book::new(format!("entry {number:02}"), 1));
+    for handle in shop.site.client.dispatch_many(books).await.unwrap() {
+        within(handle).await.unwrap();
+    }
+    assert_eq!(shop.ledger().await.len(), 20);
+}
+
+#[tokio::test]
+async fn writes_of_a_failed_attempt_are_undone() {
+    let Some(shop) = Shop::open().await else { return };
+    let _worker = shop.worker::<Book>();
+    within(shop.site.client.dispatch(Book::new("rent", 2)).await.unwrap()).await.unwrap();
+    assert_eq!(shop.ledger().await, ["rent 2"]);
+}
+
+#[tokio::test]
+async fn commit_whose_answer_is_lost_stands_and_is_not_repeated() {
+    let Some(shop) = Shop::open().await else { return };
+    shop.site.backend.inject(Operation::Complete, Fault::ErrorAfter, 1);
+    let worker = shop.worker::<Book>();
+    let handle = shop.site.client.dispatch(Book::new("rent", 1)).await.unwrap();
+    let id = handle.id();
+    assert_eq!(within(handle).await.unwrap(), "rent");
+    worker.stop().await;
+    assert_eq!(shop.site.job(id).await.unwrap().attempt, 1);
+    assert_eq!(shop.ledger().await, ["rent 1"]);
+}
+
+/// Passes over a statement that failed, and says that all is well.
+#[task(max_attempts = 2, backoff = fixed("1ms"), keep_result = "1h")]
+async fn book_twice(#[tx] tx: &mut Transaction<'_, Postgres>, #[state] schema: &Schema, ctx: &Context) {
+    let _ = write(tx, schema, "once").await;
+    if ctx.attempt() == 1 {
+        assert!(sqlx::query("SELECT nonsense").execute(&mut **tx).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn transaction_that_the_server_gave_up_completes_nothing() {
+    let Some(shop) = Shop::open().await else { return };
+    let _worker = shop.worker::<BookTwice>();
+    let handle = shop.site.client.dispatch(BookTwice::new()).await.unwrap();
+    let id = handle.id();
+    within(handle).await.unwrap();
+    assert_eq!(shop.ledger().await, ["once"]);
+    assert_eq!(shop.site.job(id).await.unwrap().attempt, 2);
+}
+
+#[tokio::test]
+async fn constraint_that_is_checked_at_the_commit_completes_nothing() {
+    let Some(shop) = Shop::open().await else { return };
+    shop.execute("INSERT INTO {schema}.ledger VALUES ('rent 1')").await;
+    let _worker = shop.worker::<Book>();
+    let handle = shop.site.client.dispatch(Book::new("rent", 1)).await.unwrap();
+    let id = handle.id();
+    within(handle).await.unwrap();
+    assert_eq!(shop.ledger().await, ["rent 1", "rent 2"]);
+    assert_eq!(shop.site.job(id).await.unwrap().attempt, 2);
+}
+
+/// Loses its lease in the first attempt, as a process does that was stopped for a while.
+#[task(max_attempts = 3)]
+async fn lose_the_lease(
+    #[tx] tx: &mut Transaction<'_, Postgres>,
+    #[state] schema: &Schema,
+    #[state] thief: &Thief,
+    ctx: &Context,
+) -> TaskResult {
+    write(tx, schema, &format!("attempt {}", ctx.attempt())).await?;
+    if ctx.attempt() == 1 {
+        thief.clock.advance(Duration::from_hours(1));
+        thief.backend.reap(&Reap { limit: 10, max_crashes: 3 }).await?;
+    }
+    Ok(())
+}
+
+struct Thief {
+    backend: Arc<dyn Backend>,
+    clock: Clock,
+}
+
+#[tokio::test]
+async fn lost_lease_undoes_what_was_written() {
+    let Some(shop) = Shop::open().await else { return };
+    let site = &shop.site;
+    let thief = Thief { backend: Arc::clone(&site.backend) as Arc<dyn Backend>, clock: site.clock.clone() };
+    let _worker = shop.worker_with::<LoseTheLease>(|states| states.insert(thief));
+    within(site.client.dispatch(LoseTheLease::new()).await.unwrap()).await.unwrap();
+    assert_eq!(shop.ledger().await, ["attempt 2"]);
+}
+
+/// Dispatches the next task in its own transaction, and fails the first time.
+#[task(max_attempts = 2, backoff = fixed("1ms"))]
+async fn begin_chain(#[tx] tx: &mut Transaction<'_, Postgres>, ctx: &Context) -> TaskResult<JobId> {
+    let next = Book::new("next", 1).dispatch_in(tx).await?;
+    if ctx.attempt() == 1 {
+        return Err("not yet".into());
+    }
+    Ok(next.id())
+}
+
+#[tokio::test]
+async fn child_that_a_task_dispatches_in_its_transaction_exists_only_when_it_completes() {
+    let Some(shop) = Shop::open().await else { return };
+    let _worker = shop.worker::<BeginChain>();
+    let next = within(shop.site.client.dispatch(BeginChain::new()).await.unwrap()).await.unwrap();
+    let jobs = shop.site.jobs(taskwright::backend::JobFilter::default()).await;
+    let children: Vec<_> = jobs.iter().filter(|job| job.spec.task.as_str().ends_with("book")).collect();
+    assert_eq!(children.iter().map(|job| job.id()).collect::<Vec<_>>(), [next]);
+}
+
+#[task]
+async fn write_in_sqlite(#[tx] tx: &mut Transaction<'_, sqlx::Sqlite>) {
+    let _ = tx;
+}
+
+#[tokio::test]
+async fn worker_does_not_start_with_a_transaction_of_another_database() {
+    let Some(shop) = Shop::open().await else { return };
+    let client: Client = shop.site.client.clone();
+    let registry = Registry::new().with::<WriteInSqlite>().unwrap();
+    let error = Worker::new(client, registry, Arc::default(), WorkerOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Wiring);
+    let message = error.to_string();
+    assert!(message.contains("Sqlite") && message.contains("postgres lends"), "{message}");
+}
