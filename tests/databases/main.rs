@@ -5,4 +5,5 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod postgres;
+mod redis;
 mod site;

@@ -16,6 +16,10 @@ pub(super) fn fault(error: RedisError) -> Error {
         Cause::Io if error.is_connection_refusal() => {
             Error::unavailable("redis accepts no connection; is it running, at this host and port?")
         }
+        Cause::Io if is_untrusted(&error) => Error::new(
+            ErrorKind::Unavailable,
+            "no encrypted connection to redis came about; check its certificate, and whether it speaks TLS on this port",
+        ),
         Cause::Io => Error::unavailable("the connection to redis broke off"),
         Cause::Parse | Cause::UnexpectedReturnType => Error::unavailable("what answered does not talk as redis does"),
         _ => of_code(&code_in(&error), &error),
@@ -36,6 +40,11 @@ fn is_unknown_host(error: &RedisError) -> bool {
     text.contains("lookup address") || text.contains("No address found") || text.contains("nodename nor servname")
 }
 
+fn is_untrusted(error: &RedisError) -> bool {
+    let text = error.to_string();
+    text.contains("certificate") || text.contains("corrupt message")
+}
+
 /// The server's word for what went wrong. Inside a script the word stands in the message, where the server is older
 /// than 7.
 fn code_in(error: &RedisError) -> String {
@@ -43,6 +52,9 @@ fn code_in(error: &RedisError) -> String {
         ["OOM", "READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "NOPERM", "WRONGTYPE", "CROSSSLOT"];
     let code = error.code().unwrap_or_default();
     let detail = error.detail().unwrap_or_default();
+    if detail.contains("user executing the script") {
+        return "NOPERM".to_owned();
+    }
     let inside = |word: &&&str| detail.contains(&format!("-{word} ")) || detail.contains(&format!("{word} "));
     match code {
         "" | "ERR" => (*INSIDE.iter().find(inside).unwrap_or(&code)).to_owned(),
@@ -54,12 +66,9 @@ fn of_code(code: &str, error: &RedisError) -> Error {
     let lasting = |message: &str| Error::new(ErrorKind::Unavailable, message);
     match code {
         "WRONGPASS" | "NOAUTH" => {
-            Error::invalid("redis refuses the user or the password; check them in the URL: redis://user:password@host")
+            lasting("redis refuses the user or the password; check them in the URL: redis://user:password@host")
         }
-        "NOPERM" => lasting(
-            "the redis user may not do this; its ACL has to allow keys and channels under the prefix, scripts, and \
-             their commands: `~{taskwright}:* &{taskwright}:* +@all -@admin`",
-        ),
+        "NOPERM" => no_rights(&error.to_string()),
         "OOM" => Error::unavailable(
             "redis has used all of its maxmemory; nothing was written; raise it, or finish and prune jobs",
         ),
@@ -83,9 +92,19 @@ fn of_code(code: &str, error: &RedisError) -> Error {
             Some(detail) if detail.contains("max number of clients") => {
                 Error::unavailable("redis has as many clients as it may have")
             }
+            Some(detail) if detail.contains("DB index is out of range") => {
+                lasting("redis has no database of this number; name another one in the URL, or none")
+            }
             _ => lasting("redis refused a command; is something else than taskwright using its keys?"),
         },
     }
+}
+
+/// The user may not do what it has to.
+pub(super) fn no_rights(refusal: &str) -> Error {
+    let message = "the redis user may not do this; its ACL has to allow keys and channels under the prefix, scripts, \
+                   and their commands: `~{taskwright}:* &{taskwright}:* +@all -@admin`";
+    Error::new(ErrorKind::Unavailable, message).because(refusal)
 }
 
 /// What every call after `close` gets.

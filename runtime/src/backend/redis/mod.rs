@@ -21,8 +21,8 @@
 //! # What it asks of the server
 //!
 //! `maxmemory-policy noeviction` and `appendonly yes`; `taskwright doctor` warns where it is otherwise.
-//! With `appendfsync everysec`, the usual setting, an acknowledged job survives the death of the server's process, and a
-//! loss of power may take the latest second; with `always` it survives both.
+//! With `appendfsync everysec`, the usual setting, a crash of the server may take what was acknowledged in the latest
+//! second or two; with `always` it takes nothing.
 //! A server that has used all of its memory refuses new jobs; those that it holds still run and end.
 //! An ACL user needs `~{taskwright}:* &{taskwright}:* +@all -@admin`.
 //!

@@ -15,7 +15,7 @@ use crate::job::{Job, NewJob};
 impl Redis {
     pub(super) async fn push_jobs(&self, push: &Push) -> Result<Vec<Pushed>> {
         let mut call = self.link.call(&PUSH);
-        call.arg(push.batch.as_bytes());
+        call.arg(push.batch.to_string());
         for new in &push.jobs {
             let new = NewJob { due: known(new.due), expires: new.expires.map(known), ..new.clone() };
             let job = Job::received(&new, PRESENT);

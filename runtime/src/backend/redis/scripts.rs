@@ -32,6 +32,7 @@ scripts! {
     PAUSE: "pause",
     PRUNE: "prune",
     KEEP: "keep",
+    PROBE: "probe",
     CAMPAIGN: "campaign",
     RESIGN: "resign",
 }

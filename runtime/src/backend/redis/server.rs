@@ -3,7 +3,9 @@
 use redis::Value;
 
 use super::answer::{bytes, list, text};
+use super::error::{no_rights, strange};
 use super::link::Link;
+use super::scripts::PROBE;
 use crate::backend::Schema;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -38,6 +40,7 @@ pub(super) async fn look_at(link: &Link) -> Result<Server> {
         ));
     }
     let schema = schema(link).await?;
+    probe(link).await?;
     if let Some(policy) = about("maxmemory_policy").filter(|policy| *policy != "noeviction") {
         warnings.push(format!(
             "maxmemory-policy is {policy}: a full redis drops jobs; set it to noeviction, which refuses new ones instead"
@@ -94,12 +97,19 @@ async fn schema(link: &Link) -> Result<Schema> {
     Ok(Schema { version, known: KNOWN })
 }
 
+/// Finds out at once whether the user lacks a right, and not in the middle of a script.
+async fn probe(link: &Link) -> Result<()> {
+    let Value::Array(refusal) = link.run(&link.call(&PROBE)).await? else { return Ok(()) };
+    let [command, reason] = refusal.try_into().map_err(|_| strange())?;
+    let (command, reason) = (text(command)?, text(reason)?);
+    Err(no_rights(&format!("{command} was refused: {reason}")))
+}
+
 async fn appendfsync(link: &Link, warnings: &mut Vec<String>) -> Result<String> {
     let durability = match configured(link, "appendfsync", warnings).await?.as_deref() {
         Some("always") => "append-only file, fsync at every write (appendfsync always)",
         Some("everysec") => {
-            "append-only file, fsync every second: survives the process, a loss of power may take the latest second \
-             (appendfsync everysec)"
+            "append-only file, fsync every second: a crash may take the latest second or two (appendfsync everysec)"
         }
         Some("no") => {
             warnings

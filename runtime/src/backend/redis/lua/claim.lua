@@ -19,6 +19,12 @@ local function may_be_due_in(wait)
     end
 end
 
+-- What is popped is gone from its queue, so nothing after that may be refused.
+read_stamp()
+for name, type in pairs({ leases = 'hash', lapses = 'zset', expiring = 'zset', running = 'hash', jobs = 'hash' }) do
+    must_be(type, name)
+end
+
 local ids, records, queues = {}, {}, {}
 
 local function move_what_is_due(queue)
@@ -87,6 +93,9 @@ end
 for at = 5, #ARGV, 2 do
     local queue = ARGV[at]
     if call('SISMEMBER', key('paused'), queue) == 0 then
+        for _, name in ipairs({ 'ready:', 'later:', 'retry:', 'overdue:' }) do
+            must_be('zset', name .. queue)
+        end
         move_what_is_due(queue)
         claim_from(queue, math.min(tonumber(ARGV[at + 1]), limit - #ids))
         if call('EXISTS', key('ready:' .. queue)) == 1 then

@@ -3,7 +3,8 @@
 -- KEYS[1] is the store's prefix, `{taskwright}:`; every key is that and a name, so that all lie in one hash slot.
 -- ARGV[1] is what a test adds to the server's time, in microseconds; the script's own arguments follow it.
 --
--- A script reads first and writes in `commit`, so that one which is refused for any reason has changed nothing.
+-- A script reads first and writes in `commit`, which looks first whether every key has the type that it should, so that
+-- a script which is refused has changed nothing.
 local base = KEYS[1]
 local call = redis.call
 local pack, read = struct.pack, struct.unpack
@@ -33,6 +34,7 @@ end
 
 -- What this script will write: by command, by key, its arguments.
 local ORDER = { 'HDEL', 'ZREM', 'SREM', 'ZADD', 'HSET', 'SADD' }
+local TYPE = { HDEL = 'hash', HSET = 'hash', ZREM = 'zset', ZADD = 'zset', SREM = 'set', SADD = 'set' }
 local writes = {}
 for _, command in ipairs(ORDER) do
     writes[command] = {}
@@ -52,15 +54,27 @@ end
 
 -- A lease is its token, the worker, when it was claimed, and the queue: 8, 16, 8 bytes, and the rest.
 
+-- Refuses a key that a hand has given another type, before anything is written.
+local function must_be(type, name)
+    local found = call('TYPE', key(name)).ok
+    if found ~= type and found ~= 'none' then
+        error('WRONGTYPE ' .. key(name) .. ' is a ' .. found .. ' and not a ' .. type, 0)
+    end
+end
+
 -- A number that is higher than every one given before, also after a server that came back without its latest writes:
 -- it follows the time where that is ahead. It marks every version of a record and every lease.
-local stamped
+local last_stamp
+local stamped = false
+local function read_stamp()
+    last_stamp = last_stamp or math.max(tonumber(call('GET', key('stamp'))) or 0, real - 1)
+end
+
 local function stamp()
-    if not stamped then
-        stamped = math.max(tonumber(call('GET', key('stamp'))) or 0, real - 1)
-    end
-    stamped = stamped + 1
-    return stamped
+    read_stamp()
+    stamped = true
+    last_stamp = last_stamp + 1
+    return last_stamp
 end
 
 -- A moment as the caller writes it: `+micros` from now, or micros since 1970.
@@ -82,12 +96,9 @@ local function version_of(record)
     return record:sub(1, 9)
 end
 
-local function due_of(record)
-    return #record >= 33 and read('>i8', record, 18) or 0
-end
-
 local function expires_of(record)
-    return #record >= 33 and read('>i8', record, 26) or 0
+    local is_readable = #record > 37 and record:byte(1) == 1
+    return is_readable and read('>i8', record, 26) or 0
 end
 
 local function letter_of(record)
@@ -201,6 +212,11 @@ end
 -- Removals go first: a server whose memory is full refuses what may grow, unless the script has begun to write.
 local function commit()
     for _, command in ipairs(ORDER) do
+        for name in pairs(writes[command]) do
+            must_be(TYPE[command], name)
+        end
+    end
+    for _, command in ipairs(ORDER) do
         for name, list in pairs(writes[command]) do
             for from = 1, #list, 4000 do
                 call(command, key(name), unpack(list, from, math.min(from + 3999, #list)))
@@ -208,7 +224,7 @@ local function commit()
         end
     end
     if stamped then
-        call('SET', key('stamp'), string.format('%.0f', stamped))
+        call('SET', key('stamp'), string.format('%.0f', last_stamp))
     end
     local news = {}
     if queues_told > 64 then

@@ -25,6 +25,7 @@ local function expires_at(place)
     return ARGV[place] == '' and 0 or moment(ARGV[place])
 end
 
+must_be('hash', 'running')
 local answers, ended, ended_of = {}, {}, {}
 for index, id in ipairs(ids) do
     local place = places[index]

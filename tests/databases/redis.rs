@@ -1,0 +1,538 @@
+//! What is particular to Redis.
+
+use std::time::Duration;
+
+use redis::{FromRedisValue, Value};
+use taskwright::backend::redis::Redis;
+use taskwright::backend::{
+    Backend, Cancel, Cancelled, Change, Fetched, Hint, JobFilter, Pushed, Reap, Reaped, Schema, Settled,
+};
+use taskwright::job::{FailureKind, Job, JobId, State, Unique, When};
+use taskwright::testing::Draft;
+use taskwright::time::Clock;
+use taskwright::{Error, ErrorKind, Result};
+use taskwright_tests::servers::{Kind, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::site::{claim, complete, push_of, push_one, queue, says, works};
+
+/// How long the server may take for what it does by itself.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A prefix of its own.
+struct Site<'a> {
+    server: &'a Server,
+    prefix: String,
+}
+
+impl Site<'static> {
+    /// On the server that all tests share; `None` where this machine has no server.
+    fn shared() -> Option<Self> {
+        Server::shared(Kind::Redis).map(Site::on)
+    }
+}
+
+impl<'a> Site<'a> {
+    fn on(server: &'a Server) -> Self {
+        Self { server, prefix: format!("t{}", JobId::new()).replace('-', "") }
+    }
+
+    fn url(&self) -> String {
+        format!("{}?prefix={}", self.server.url(), self.prefix)
+    }
+
+    /// The same as another user.
+    fn url_as(&self, user: &str, password: &str) -> String {
+        self.url().replacen("default:taskwright@", &format!("{user}:{password}@"), 1)
+    }
+
+    async fn open(&self) -> Redis {
+        Redis::connect(&self.url()).await.unwrap()
+    }
+
+    /// A command as a person types it; `PREFIX_` stands for the keys' prefix.
+    async fn run<T: FromRedisValue>(&self, line: &str) -> T {
+        let words = line.split(' ').map(|word| word.replace("PREFIX_", &format!("{{{}}}:", self.prefix)).into_bytes());
+        self.run_with(words.collect()).await
+    }
+
+    async fn run_with<T: FromRedisValue>(&self, words: Vec<Vec<u8>>) -> T {
+        let client = redis::Client::open(self.server.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(word);
+        }
+        command.query_async(&mut connection).await.unwrap()
+    }
+
+    /// Puts something else where a job's record was.
+    async fn damage(&self, id: JobId, record: &[u8]) {
+        let key = format!("{{{}}}:jobs", self.prefix);
+        let words = [b"HSET", key.as_bytes(), id.as_bytes(), record].map(<[u8]>::to_vec);
+        let _: Value = self.run_with(words.to_vec()).await;
+    }
+}
+
+async fn refused(url: &str) -> Error {
+    Redis::connect(url).await.unwrap_err()
+}
+
+async fn list(redis: &Redis) -> Vec<Job> {
+    redis.inspect().unwrap().list(&JobFilter::default(), None, 100).await.unwrap()
+}
+
+/// Asks until it answers.
+async fn eventually<T>(mut ask: impl AsyncFnMut() -> Result<T>) -> T {
+    let asked = async {
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(error.is_transient(), "{error:?}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_user_or_password_that_is_wrong_is_refused() {
+    let Some(site) = Site::shared() else { return };
+    for url in [site.url_as("default", "secret"), site.url_as("nobody", "secret"), site.url_as("", "secret")] {
+        let error = refused(&url).await;
+        says(&error, ErrorKind::Unavailable, "redis refuses the user or the password; check them in the URL");
+        assert!(!error.is_transient(), "{error:?}");
+    }
+    let error = refused(&site.url().replacen("default:taskwright@", "", 1)).await;
+    says(&error, ErrorKind::Unavailable, "redis refuses the user or the password");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_may_be_there_later() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = refused(&format!("redis://ada:secret@{free}")).await;
+    says(&error, ErrorKind::Unavailable, "redis accepts no connection; is it running, at this host and port?");
+    assert!(error.is_transient(), "{error:?}");
+    let error = refused("redis://ada:secret@no.such.host.invalid").await;
+    says(&error, ErrorKind::Unavailable, "the host of the redis URL is not known");
+    assert!(error.is_transient(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_refused() {
+    let Some(site) = Site::shared() else { return };
+    let error = refused(&site.url().replacen("/0?", "/9999?", 1)).await;
+    says(&error, ErrorKind::Unavailable, "redis has no database of this number");
+}
+
+/// A server that answers every command with the same words.
+async fn impostor(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut read = [0; 4_096];
+                while let Ok(length @ 1..) = socket.read(&mut read).await {
+                    // Each command begins with how many words it has.
+                    let commands = read[..length].iter().map(|byte| usize::from(*byte == b'*')).sum();
+                    if socket.write_all(answer.repeat(commands).as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    format!("redis://{place}")
+}
+
+#[tokio::test]
+async fn a_server_that_is_loading_or_old_or_something_else_is_told_apart() {
+    let loading = impostor("-LOADING Redis is loading the dataset in memory\r\n").await;
+    let error = refused(&loading).await;
+    says(&error, ErrorKind::Unavailable, "redis is still loading its data");
+    assert!(error.is_transient(), "{error:?}");
+
+    let old = impostor("$20\r\nredis_version:5.0.14\r\n").await;
+    says(&refused(&old).await, ErrorKind::Unsupported, "this is redis 5.0.14; taskwright needs 6.2 or later");
+
+    let web = impostor("HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    says(&refused(&web).await, ErrorKind::Unavailable, "what answered does not talk as redis does");
+}
+
+#[tokio::test]
+async fn a_url_with_tls_says_which_feature_it_needs() {
+    let error = refused("rediss://ada:secret@db").await;
+    says(&error, ErrorKind::Unsupported, "enable the feature `tls` of taskwright");
+}
+
+#[tokio::test]
+async fn the_rights_that_are_documented_are_enough() {
+    let Some(site) = Site::shared() else { return };
+    let name = format!("u{}", site.prefix);
+    let acl = format!("ACL SETUSER {name} on >secret ~PREFIX_* &PREFIX_* +@all -@admin");
+    site.run::<()>(&acl.replace("PREFIX_*", &format!("{{{}}}:*", site.prefix))).await;
+    let redis = Redis::connect(&site.url_as(&name, "secret")).await.unwrap();
+    assert_eq!(redis.info().warnings, ["the redis user may not use CONFIG GET, so appendfsync is not known"]);
+    let _listener = redis.wake().unwrap().listen().await.unwrap();
+    works(&redis).await;
+    assert_eq!(list(&redis).await, []);
+}
+
+#[tokio::test]
+async fn missing_rights_are_told_and_nothing_is_stored() {
+    let Some(site) = Site::shared() else { return };
+    let name = format!("u{}", site.prefix);
+    site.run::<()>(&format!("ACL SETUSER {name} on >secret ~other:* +@all")).await;
+    let error = refused(&site.url_as(&name, "secret")).await;
+    says(&error, ErrorKind::Unavailable, "the redis user may not do this; its ACL has to allow keys");
+    assert!(!error.is_transient(), "{error:?}");
+
+    for lacking in ["~* +@all", "~* &* +@all -zadd", "~* &* +@all -evalsha", "~* &* +@all -publish"] {
+        site.run::<()>(&format!("ACL SETUSER {name} reset on >secret {lacking}")).await;
+        let error = refused(&site.url_as(&name, "secret")).await;
+        says(&error, ErrorKind::Unavailable, "the redis user may not do this");
+    }
+    site.run::<()>(&format!("ACL SETUSER {name} reset on >secret ~* &* +@all -info -config")).await;
+    let redis = Redis::connect(&site.url_as(&name, "secret")).await.unwrap();
+    assert_eq!(redis.info().warnings, ["the redis user may not use INFO, so neither version nor settings are known"]);
+    works(&redis).await;
+
+    // Rights that are taken away later.
+    site.run::<()>(&format!("ACL SETUSER {name} -evalsha -subscribe")).await;
+    says(&push_one(&redis).await.unwrap_err(), ErrorKind::Unavailable, "the redis user may not do this");
+    let error = redis.wake().unwrap().listen().await.err().unwrap();
+    says(&error, ErrorKind::Unavailable, "the redis user may not do this");
+    site.run::<()>(&format!("ACL SETUSER {name} +evalsha")).await;
+    works(&redis).await;
+}
+
+#[tokio::test]
+async fn a_schema_of_a_later_version_is_told_apart_from_the_next_one() {
+    let Some(site) = Site::shared() else { return };
+    site.run::<()>("SET PREFIX_schema 2").await;
+    assert_eq!(site.open().await.info().schema, Some(Schema { version: 2, known: 1 }));
+    site.run::<()>("SET PREFIX_schema 3").await;
+    says(&refused(&site.url()).await, ErrorKind::Corrupt, "schema version 3, and this program knows 1; update");
+    site.run::<()>("SET PREFIX_schema nonsense").await;
+    says(&refused(&site.url()).await, ErrorKind::Corrupt, "is `nonsense`, which is no version of taskwright's keys");
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_told_and_nothing_is_stored() {
+    let Some(site) = Site::shared() else { return };
+    let redis = site.open().await;
+    for key in ["ids", "jobs", "ready:mail", "queues", "stamp"] {
+        site.run::<()>(&format!("DEL PREFIX_{key}")).await;
+        let _: Value = site.run(&format!("LPUSH PREFIX_{key} nonsense")).await;
+        let answer = push_one(&redis).await;
+        says(&answer.unwrap_err(), ErrorKind::Corrupt, "a key under the prefix is not of the type");
+        site.run::<()>(&format!("DEL PREFIX_{key}")).await;
+        assert_eq!(list(&redis).await, [], "{key}");
+        assert!(claim(&redis, 10).await.unwrap().is_empty(), "{key}");
+    }
+    for key in ["leases", "lapses", "running", "overdue:mail", "expiring"] {
+        push_one(&redis).await.unwrap();
+        let _: Value = site.run(&format!("LPUSH PREFIX_{key} nonsense")).await;
+        let error = claim(&redis, 10).await.unwrap_err();
+        says(&error, ErrorKind::Corrupt, "a key under the prefix is not of the type");
+        site.run::<()>(&format!("DEL PREFIX_{key}")).await;
+        let claimed = claim(&redis, 10).await.unwrap();
+        assert_eq!(complete(&redis, claimed).await.unwrap(), [Settled::Applied], "the job waited still: {key}");
+        site.run::<()>(&format!("DEL PREFIX_{key}")).await;
+    }
+    push_one(&redis).await.unwrap();
+    let claimed = claim(&redis, 10).await.unwrap();
+    for key in ["running", "progress", "calledoff"] {
+        site.run::<()>(&format!("DEL PREFIX_{key}")).await;
+        let _: Value = site.run(&format!("LPUSH PREFIX_{key} nonsense")).await;
+        let error = complete(&redis, claimed.clone()).await.unwrap_err();
+        says(&error, ErrorKind::Corrupt, "a key under the prefix is not of the type");
+        site.run::<()>(&format!("DEL PREFIX_{key}")).await;
+    }
+    assert_eq!(complete(&redis, claimed).await.unwrap(), [Settled::Applied]);
+}
+
+#[tokio::test]
+async fn a_job_edited_into_nonsense_is_set_aside_with_its_bytes() {
+    let Some(site) = Site::shared() else { return };
+    let redis = site.open().await;
+    let push = push_of(6);
+    redis.push(&push).await.unwrap();
+    let ids: Vec<_> = push.jobs.iter().map(|job| job.spec.id).collect();
+    let key = format!("{{{}}}:jobs", site.prefix);
+    let words = [b"HGET", key.as_bytes(), ids[4].as_bytes()].map(<[u8]>::to_vec);
+    let whole: Vec<u8> = site.run_with(words.to_vec()).await;
+    let cut = &whole[..whole.len() - 3];
+    let mut other_format = whole.clone();
+    other_format[0] = 9;
+    let nonsense: [&[u8]; 5] = [b"", b"nonsense", &[0xc1; 200], cut, &other_format];
+    for (id, record) in ids.iter().zip(nonsense) {
+        site.damage(*id, record).await;
+    }
+    let claimed = claim(&redis, 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|(_, job)| job.id()).collect::<Vec<_>>(), ids[5..], "the others are handed out");
+    assert_eq!(complete(&redis, claimed).await.unwrap(), [Settled::Applied]);
+
+    let dead = list(&redis).await;
+    assert_eq!(dead.len(), 5);
+    for (job, record) in dead.iter().rev().zip(nonsense) {
+        assert_eq!((job.state, &job.spec.payload.bytes[..]), (State::Discarded, record));
+        let failure = job.failure().unwrap();
+        assert_eq!(failure.kind, FailureKind::Payload);
+        assert!(failure.message.contains("it was set aside with its bytes kept"), "{failure}");
+    }
+    assert_eq!(redis.inspect().unwrap().queues().await.unwrap(), [], "nothing counts them as waiting or running");
+    assert!(claim(&redis, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn nonsense_hurts_no_operation() {
+    let Some(site) = Site::shared() else { return };
+    let clock = Clock::system();
+    let redis = Redis::connect_with(&site.url(), clock.clone()).await.unwrap();
+    let push = push_of(4);
+    let ids: Vec<_> = push.jobs.iter().map(|job| job.spec.id).collect();
+    redis.push(&push).await.unwrap();
+    assert_eq!(claim(&redis, 1).await.unwrap().len(), 1);
+    for id in &ids {
+        site.damage(*id, b"nonsense").await;
+    }
+    let results = redis.results().unwrap();
+    assert!(matches!(results.fetch(&ids).await.unwrap()[..], [Fetched::Finished(_), ..]));
+    assert_eq!(list(&redis).await.len(), 4);
+    let retried = redis.inspect().unwrap().change(&Change::Retry, &JobFilter::default(), 10).await.unwrap();
+    assert_eq!(retried.count, 0, "there is nothing to run");
+    let cancel = Cancel { ids: vec![ids[1]], reason: "enough".to_owned() };
+    assert_eq!(redis.cancel(&cancel).await.unwrap(), [Cancelled::Ended]);
+    let filter = JobFilter { ids: vec![ids[2]], ..JobFilter::default() };
+    assert_eq!(redis.inspect().unwrap().change(&Change::Delete, &filter, 10).await.unwrap().count, 1);
+    clock.advance(Duration::from_hours(1));
+    let reaped = redis.reap(&Reap { limit: 10, max_crashes: 3 }).await.unwrap();
+    assert_eq!(reaped, Reaped { discarded: 1, ..Reaped::default() });
+    assert_eq!(list(&redis).await.iter().map(|job| job.state).collect::<Vec<_>>(), [State::Discarded; 3]);
+}
+
+#[tokio::test]
+async fn a_lease_that_a_hand_removed_is_found_by_the_reaper() {
+    let Some(site) = Site::shared() else { return };
+    let clock = Clock::system();
+    let redis = Redis::connect_with(&site.url(), clock.clone()).await.unwrap();
+    redis.push(&push_of(2)).await.unwrap();
+    claim(&redis, 2).await.unwrap();
+    site.run::<()>("DEL PREFIX_leases").await;
+    clock.advance(Duration::from_hours(1));
+    assert_eq!(redis.reap(&Reap { limit: 10, max_crashes: 3 }).await.unwrap().returned, 2);
+    assert_eq!(claim(&redis, 10).await.unwrap().len(), 2);
+
+    site.run::<()>("DEL PREFIX_jobs").await;
+    clock.advance(Duration::from_hours(1));
+    assert_eq!(redis.reap(&Reap { limit: 10, max_crashes: 3 }).await.unwrap(), Reaped::default());
+}
+
+#[tokio::test]
+async fn a_unique_key_whose_job_is_gone_is_free() {
+    let Some(site) = Site::shared() else { return };
+    let redis = site.open().await;
+    let unique = || {
+        let mut push = push_of(0);
+        let mut draft = Draft::new(queue());
+        draft.spec.unique = Some(Unique { key: "receipt 42".to_owned() });
+        push.jobs.push(draft.into());
+        push
+    };
+    let first = unique();
+    assert_eq!(redis.push(&first).await.unwrap(), [Pushed::Stored]);
+    assert_eq!(redis.push(&unique()).await.unwrap(), [Pushed::Conflict(first.jobs[0].spec.id)]);
+    site.run::<()>("DEL PREFIX_jobs").await;
+    assert_eq!(redis.push(&unique()).await.unwrap(), [Pushed::Stored]);
+}
+
+#[tokio::test]
+async fn a_token_is_never_given_twice_though_the_server_forgot_the_latest() {
+    let Some(site) = Site::shared() else { return };
+    let redis = site.open().await;
+    redis.push(&push_of(10)).await.unwrap();
+    let mut tokens: Vec<_> = claim(&redis, 5).await.unwrap().iter().map(|(lease, _)| lease.token).collect();
+    site.run::<()>("DEL PREFIX_stamp").await;
+    tokens.extend(claim(&redis, 5).await.unwrap().iter().map(|(lease, _)| lease.token));
+    assert!(tokens.is_sorted_by(|one, next| one < next), "{tokens:?}");
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_forgot_are_loaded_again() {
+    let Some(server) = Server::private(Kind::Redis) else { return };
+    let site = Site::on(&server);
+    let redis = site.open().await;
+    works(&redis).await;
+    site.run::<()>("SCRIPT FLUSH").await;
+    works(&redis).await;
+}
+
+#[tokio::test]
+async fn more_jobs_than_a_script_takes_arguments_are_all_handed_out() {
+    let Some(site) = Site::shared() else { return };
+    let clock = Clock::system();
+    let redis = Redis::connect_with(&site.url(), clock.clone()).await.unwrap();
+    for due in [Duration::ZERO, Duration::from_mins(1)] {
+        for _ in 0..12 {
+            let mut push = push_of(1_000);
+            push.jobs.iter_mut().for_each(|job| job.due = When::After(due));
+            redis.push(&push).await.unwrap();
+        }
+    }
+    clock.advance(Duration::from_mins(2));
+    let mut ended = 0;
+    loop {
+        let claimed = claim(&redis, usize::MAX).await.unwrap();
+        if claimed.is_empty() {
+            break;
+        }
+        ended += complete(&redis, claimed).await.unwrap().iter().filter(|end| **end == Settled::Applied).count();
+    }
+    assert_eq!(ended, 24_000);
+    assert_eq!(site.run::<u64>("ZCARD PREFIX_ids").await, 0, "nothing is left of jobs that nobody keeps");
+}
+
+#[tokio::test]
+async fn jobs_that_nobody_keeps_leave_nothing_behind() {
+    let Some(site) = Site::shared() else { return };
+    let redis = site.open().await;
+    works(&redis).await;
+    let mut keys: Vec<String> = site.run("KEYS PREFIX_*").await;
+    keys.retain(|key| !key.contains("}:batch:"));
+    keys.sort();
+    let names: Vec<_> = keys.iter().filter_map(|key| key.split(':').nth(1)).collect();
+    assert_eq!(names, ["queues", "schema", "stamp"], "what is there once for all");
+}
+
+#[tokio::test]
+async fn a_backend_has_two_connections_at_the_most() {
+    let Some(server) = Server::private(Kind::Redis) else { return };
+    let site = Site::on(&server);
+    let redis = site.open().await;
+    let _listeners = [redis.wake().unwrap().listen().await.unwrap(), redis.wake().unwrap().listen().await.unwrap()];
+    let pushes = push_of(20).jobs.into_iter().map(|job| {
+        let mut push = push_of(0);
+        push.jobs.push(job);
+        push
+    });
+    let pushes: Vec<_> = pushes.collect();
+    futures_util::future::try_join_all(pushes.iter().map(|push| redis.push(push))).await.unwrap();
+    let clients: String = site.run("CLIENT LIST").await;
+    // One of them asks.
+    assert_eq!(clients.lines().count(), 3, "{clients}");
+    redis.close().await.unwrap();
+    eventually(async || {
+        let clients: String = site.run("CLIENT LIST").await;
+        if clients.lines().count() == 1 { Ok(()) } else { Err(Error::unavailable("not yet")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn settings_that_put_jobs_at_risk_are_warned_of() {
+    let Some(server) = Server::private(Kind::Redis) else { return };
+    let site = Site::on(&server);
+    for (appendfsync, durability) in [("always", "fsync at every write"), ("everysec", "fsync every second")] {
+        site.run::<()>(&format!("CONFIG SET appendfsync {appendfsync}")).await;
+        let redis = site.open().await;
+        assert!(redis.info().durability.contains(durability), "{:?}", redis.info());
+        assert_eq!(redis.info().warnings, <[String; 0]>::default());
+    }
+    let cases = [
+        ("CONFIG SET maxmemory-policy allkeys-lru", "append-only file", "maxmemory-policy is allkeys-lru"),
+        ("CONFIG SET appendfsync no", "append-only file, fsync when the system likes", "appendfsync is no"),
+        ("CONFIG SET appendonly no", "nothing survives a restart of the server", "redis saves nothing"),
+        ("CONFIG SET save 60 1", "snapshots", "appendonly is no"),
+    ];
+    for (line, durability, warning) in cases {
+        match line.rsplit_once("save ") {
+            Some((_, points)) => {
+                let words = ["CONFIG", "SET", "save", if points == "60 1" { points } else { "" }];
+                let () = site.run_with(words.iter().map(|word| word.as_bytes().to_vec()).collect()).await;
+            }
+            None => site.run::<()>(line).await,
+        }
+        let redis = site.open().await;
+        let info = redis.info();
+        assert!(info.durability.starts_with(durability), "{info:?}");
+        assert!(info.warnings.iter().any(|found| found.starts_with(warning)), "{info:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_new_jobs_and_lets_the_others_end() {
+    let Some(server) = Server::private(Kind::Redis) else { return };
+    let site = Site::on(&server);
+    let redis = site.open().await;
+    redis.push(&push_of(3)).await.unwrap();
+    site.run::<()>("CONFIG SET maxmemory 1").await;
+    let error = push_one(&redis).await.unwrap_err();
+    says(&error, ErrorKind::Unavailable, "redis has used all of its maxmemory; nothing was written");
+    assert!(error.is_transient(), "{error:?}");
+    let other = site.open().await;
+    let claimed = claim(&other, 10).await.unwrap();
+    assert_eq!(claimed.len(), 3, "what is there is handed out, and the refused job is not there");
+    assert_eq!(complete(&other, claimed).await.unwrap(), [Settled::Applied; 3]);
+    site.run::<()>("CONFIG SET maxmemory 0").await;
+    works(&redis).await;
+}
+
+#[tokio::test]
+async fn a_replica_is_refused_and_takes_jobs_once_it_is_promoted() {
+    let Some(server) = Server::private(Kind::Redis) else { return };
+    let site = Site::on(&server);
+    let redis = site.open().await;
+    redis.push(&push_of(1)).await.unwrap();
+    site.run::<()>("REPLICAOF 127.0.0.1 1").await;
+    for error in [push_one(&redis).await.unwrap_err(), refused(&site.url()).await] {
+        says(&error, ErrorKind::Unavailable, "this redis is a replica, which takes no writes");
+        assert!(error.is_transient(), "{error:?}");
+    }
+    site.run::<()>("REPLICAOF NO ONE").await;
+    let claimed = claim(&redis, 10).await.unwrap();
+    assert_eq!(complete(&redis, claimed).await.unwrap(), [Settled::Applied]);
+}
+
+#[tokio::test]
+async fn a_server_that_dies_is_found_again_with_its_jobs() {
+    let Some(server) = Server::private(Kind::Redis) else { return };
+    let site = Site::on(&server);
+    let redis = site.open().await;
+    let mut listener = redis.wake().unwrap().listen().await.unwrap();
+    redis.push(&push_of(5)).await.unwrap();
+    let held = claim(&redis, 2).await.unwrap();
+    server.kill().unwrap();
+    let error = push_one(&redis).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    let broken = async { while listener.next().await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, broken).await.unwrap();
+    assert!(redis.wake().unwrap().listen().await.is_err(), "nobody is there to be heard");
+
+    server.start_again().unwrap();
+    assert_eq!(eventually(async || complete(&redis, held.clone()).await).await, [Settled::Applied; 2]);
+    let mut listener = redis.wake().unwrap().listen().await.unwrap();
+    push_one(&redis).await.unwrap();
+    let heard = tokio::time::timeout(PATIENCE, listener.next()).await.unwrap().unwrap();
+    assert_eq!(heard, Hint::Jobs(queue()));
+    assert_eq!(claim(&redis, 10).await.unwrap().len(), 4, "three from before, and the new one");
+}
+
+#[tokio::test]
+async fn connections_that_are_cut_are_made_anew() {
+    let Some(server) = Server::private(Kind::Redis) else { return };
+    let site = Site::on(&server);
+    let redis = site.open().await;
+    let mut listener = redis.wake().unwrap().listen().await.unwrap();
+    for _ in 0..3 {
+        let _: Value = site.run("CLIENT KILL TYPE normal SKIPME yes").await;
+        let _: Value = site.run("CLIENT KILL TYPE pubsub").await;
+        tokio::time::timeout(PATIENCE, async { while listener.next().await.is_ok() {} }).await.unwrap();
+        listener = eventually(async || redis.wake().unwrap().listen().await).await;
+        eventually(async || push_one(&redis).await).await;
+        tokio::time::timeout(PATIENCE, listener.next()).await.unwrap().unwrap();
+    }
+}
