@@ -234,6 +234,15 @@ impl Server {
         self.tell("start")
     }
 
+    /// Gives it a command of its own, in words without blanks: `rabbitmqctl`'s, for RabbitMQ.
+    ///
+    /// # Errors
+    ///
+    /// When it is a given one, has no such commands, or refuses this one.
+    pub fn act(&self, command: &str) -> Result<()> {
+        self.tell(command)
+    }
+
     fn tell(&self, command: &str) -> Result<()> {
         let Some(guardian) = &self.guardian else { bail!("a {} that was given is not ours to {command}", self.kind) };
         guardian.lock().unwrap_or_else(PoisonError::into_inner).tell(command)
@@ -266,6 +275,7 @@ await() {
     done
 }
 finish() { true; }
+act() { false; }
 alive() { kill -0 $pid 2> /dev/null; }
 # Its processes share a session, and are gone when none has a thread left.
 crash() {
@@ -278,6 +288,7 @@ while read -r command; do
     case $command in
         kill) crash; echo done ;;
         start) launch "$@" && await && echo done || echo failed ;;
+        *) set -f; act $command > act.log 2>&1 && echo done || { cat act.log >> log; echo failed; } ;;
     esac
 done
 crash
@@ -350,8 +361,10 @@ CONF
 launch() {
     : > started
     names=$4
+    programs=$1
+    node=taskwright$3@localhost
     # A name server of its own, so that no other broker is ever met.
-    setsid env HOME="$2" ERL_EPMD_PORT=$4 ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_NODENAME="taskwright$3@localhost" \
+    setsid env HOME="$2" ERL_EPMD_PORT=$4 ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_NODENAME="$node" \
         RABBITMQ_DIST_PORT=$5 RABBITMQ_CONFIG_FILE="$2/rabbitmq" RABBITMQ_MNESIA_BASE="$2/data" \
         RABBITMQ_LOG_BASE="$2/logs" RABBITMQ_ENABLED_PLUGINS_FILE="$2/enabled_plugins" RABBITMQ_PID_FILE="$2/pid" \
         RABBITMQ_CONF_ENV_FILE="$2/none" RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='+sbwt none -kernel inet_dist_use_interface {127,0,0,1}' \
@@ -359,6 +372,8 @@ launch() {
     pid=$!
 }
 probe() { grep -q 'completed with' started || { cat started; false; }; }
+# A command of its own: `add_user ada secret`.
+act() { HOME="$PWD" ERL_EPMD_PORT=$names "$programs/rabbitmqctl" -q -n "$node" "$@"; }
 # Other than the rest, the name server leaves the session.
 finish() { epmd -port "$names" -kill > /dev/null 2>&1; }
 "#;

@@ -72,7 +72,7 @@ impl World {
     async fn claim(&self) -> Option<(Lease, Job)> {
         let queue = |name| QueueClaim { queue: Name::new(name).unwrap(), limit: 1 };
         let queues = ["math", "default", "slow"].map(queue).to_vec();
-        let claim = Claim { worker: self.worker, queues, limit: 1, ttl: Duration::from_secs(30) };
+        let claim = Claim { worker: self.worker, queues, limit: 1, ttl: Duration::from_secs(30), max_crashes: 3 };
         self.client.backend().claim(&claim).await.unwrap().jobs.pop()
     }
 

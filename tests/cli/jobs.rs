@@ -49,7 +49,8 @@ fn discard_all(setup: &Setup, queue: &str) {
     block_on(async {
         let store = setup.store().await;
         let queues = vec![QueueClaim { queue: name(queue), limit: 10_000 }];
-        let claim = Claim { worker: WorkerId::new(), queues, limit: 10_000, ttl: Duration::from_mins(1) };
+        let claim =
+            Claim { worker: WorkerId::new(), queues, limit: 10_000, ttl: Duration::from_mins(1), max_crashes: 3 };
         let claimed = store.claim(&claim).await.unwrap();
         let failure = Failure {
             kind: FailureKind::Error,

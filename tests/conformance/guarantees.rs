@@ -40,12 +40,14 @@ const PROMISES: [(Promise, &str); 17] = [
 ];
 
 /// What some backends can do and others can't.
-const ABILITIES: [(Ability, &str); 5] = [
+const ABILITIES: [(Ability, &str); 7] = [
     (Ability::Results, "results that can be awaited"),
     (Ability::Wake, "wake-up instead of polling"),
     (Ability::Leader, "one elected worker for maintenance"),
     (Ability::Inspect, "list, count, retry, delete, pause"),
     (Ability::Transaction, "dispatch in the caller's transaction"),
+    (Ability::Record, "a job is known by its id: repeated pushes, unique keys, calling off"),
+    (Ability::Leases, "a lease outlives the connection that took it"),
 ];
 
 /// A test that the README's table is what these suites make of it.
@@ -117,7 +119,8 @@ fn kept(suite: &Suite, promise: Promise) -> String {
     let citing = || cases().iter().filter(|case| case.promises.contains(&promise));
     let all = citing().count();
     match citing().filter(|case| case.lacks(&*suite.setup).is_none()).count() {
-        0 => "not yet".to_owned(),
+        0 if all == 0 => "not yet".to_owned(),
+        0 => "no".to_owned(),
         kept if kept == all => format!("{kept}"),
         kept => format!("{kept} of {all}"),
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use sqlx::{PgPool, SqlitePool};
 use taskwright::backend::memory::Memory;
+use taskwright::backend::rabbitmq::RabbitMq;
 use taskwright::backend::redis::Redis;
 use taskwright::backend::sql::postgres::Postgres;
 use taskwright::backend::sql::sqlite::Sqlite;
@@ -18,6 +19,18 @@ use taskwright::time::Clock;
 use taskwright::{Error, Name, Result};
 use taskwright_tests::servers::{Kind, Server};
 
+/// What every store can do that has no connections to lend.
+const ALL_BUT_TRANSACTIONS: &[Ability] = &[
+    Ability::Results,
+    Ability::Wake,
+    Ability::Leader,
+    Ability::Inspect,
+    Ability::Reopen,
+    Ability::Record,
+    Ability::Leases,
+    Ability::Clock,
+];
+
 /// Stores in memory, which live on here when a test has closed its handles.
 #[derive(Default)]
 pub(crate) struct FreshMemory {
@@ -27,13 +40,28 @@ pub(crate) struct FreshMemory {
 #[async_trait]
 impl Setup for FreshMemory {
     fn abilities(&self) -> &'static [Ability] {
-        &[Ability::Results, Ability::Wake, Ability::Leader, Ability::Inspect, Ability::Reopen]
+        ALL_BUT_TRANSACTIONS
     }
 
     async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         let store = stores.entry(store.clone()).or_insert_with(|| Memory::with_clock(clock.clone()));
         Ok(Arc::new(store.share()))
+    }
+}
+
+/// Queues of a broker, with a prefix a test.
+pub(crate) struct FreshRabbitMq;
+
+#[async_trait]
+impl Setup for FreshRabbitMq {
+    fn abilities(&self) -> &'static [Ability] {
+        &[Ability::Wake, Ability::Reopen]
+    }
+
+    async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
+        let url = format!("{}?prefix={store}", url_of(Kind::RabbitMq)?);
+        Ok(Arc::new(RabbitMq::connect_with(&url, clock.clone()).await?))
     }
 }
 
@@ -128,7 +156,7 @@ pub(crate) struct FreshRedis;
 #[async_trait]
 impl Setup for FreshRedis {
     fn abilities(&self) -> &'static [Ability] {
-        &[Ability::Results, Ability::Wake, Ability::Leader, Ability::Inspect, Ability::Reopen]
+        ALL_BUT_TRANSACTIONS
     }
 
     async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {

@@ -25,7 +25,7 @@ pub(crate) async fn push_one(backend: &dyn Backend) -> Result<JobId> {
 
 pub(crate) async fn claim(backend: &dyn Backend, limit: usize) -> Result<Vec<(Lease, Job)>> {
     let queues = vec![QueueClaim { queue: queue(), limit }];
-    let claim = Claim { worker: WorkerId::new(), queues, limit, ttl: Duration::from_secs(30) };
+    let claim = Claim { worker: WorkerId::new(), queues, limit, ttl: Duration::from_secs(30), max_crashes: 3 };
     Ok(backend.claim(&claim).await?.jobs)
 }
 

@@ -126,7 +126,7 @@ impl<'a> Pair<'a> {
 
     async fn claim(&mut self, number: u8, queues: &[(u8, usize)], limit: usize) -> Checked {
         let queues = queues.iter().map(|(queue, limit)| QueueClaim { queue: name(*queue), limit: *limit }).collect();
-        let claim = Claim { worker: worker(number), queues, limit, ttl: TTL };
+        let claim = Claim { worker: worker(number), queues, limit, ttl: TTL, max_crashes: 3 };
         let (model, other) = (self.model.claim(&claim).await?.jobs, self.other.claim(&claim).await?.jobs);
         let jobs = |claimed: &[(Lease, Job)]| claimed.iter().map(|(_, job)| job.clone()).collect::<Vec<_>>();
         same("claim", &jobs(&model), &jobs(&other))?;

@@ -6,7 +6,8 @@ use std::process::Command;
 use crate::tree::{read, root};
 
 /// Each driver, and the features that need it.
-const DRIVERS: [(&str, &[&str]); 4] = [
+const DRIVERS: [(&str, &[&str]); 5] = [
+    ("lapin", &["rabbitmq"]),
     ("redis", &["redis"]),
     ("sqlx-postgres", &["postgres"]),
     ("sqlx-sqlite", &["sqlite"]),

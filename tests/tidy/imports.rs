@@ -18,7 +18,7 @@ struct Tier {
 const DATA: &str = "error time fields codec job policy";
 const TASKS: &str = "trace transaction task context registry blocking";
 const CLIENT: &str = "batch client dispatch handle outcomes";
-const STORES: &str = "backend backend::memory backend::sql backend::redis backend::connect";
+const STORES: &str = "backend backend::memory backend::sql backend::rabbitmq backend::redis backend::connect";
 
 /// From the plain to the whole: no tier knows a later one.
 /// The root re-exports everything, and a module may name its own children.
@@ -33,8 +33,12 @@ const TIERS: &[Tier] = &[
     Tier { parts: &["backend"], uses: &[DATA] },
     Tier { parts: &["backend::memory"], uses: &[DATA, "backend"] },
     Tier { parts: &["backend::sql"], uses: &[DATA, "backend"] },
+    Tier { parts: &["backend::rabbitmq"], uses: &[DATA, "backend"] },
     Tier { parts: &["backend::redis"], uses: &[DATA, "backend"] },
-    Tier { parts: &["backend::connect"], uses: &[DATA, "backend backend::memory backend::sql backend::redis"] },
+    Tier {
+        parts: &["backend::connect"],
+        uses: &[DATA, "backend backend::memory backend::sql backend::rabbitmq backend::redis"],
+    },
     // What a task is and sees. It can't tell where it came from, or who runs it.
     Tier { parts: &["trace"], uses: &[DATA] },
     Tier { parts: &["transaction"], uses: &[DATA, "backend"] },

@@ -135,7 +135,7 @@ pub struct FreshToy;
 #[async_trait]
 impl Setup for FreshToy {
     fn abilities(&self) -> &'static [Ability] {
-        &[Ability::Results, Ability::Inspect]
+        &[Ability::Results, Ability::Inspect, Ability::Record, Ability::Leases, Ability::Clock]
     }
 
     async fn open(&self, _: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {

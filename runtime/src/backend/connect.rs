@@ -7,6 +7,8 @@ use crate::backend::memory::Memory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Name;
 
+pub use super::location::masked;
+
 /// A kind of backend that a URL can name.
 struct Scheme {
     name: &'static str,
@@ -18,7 +20,7 @@ struct Scheme {
     feature: Option<&'static str>,
 }
 
-const SCHEMES: [Scheme; 4] = [
+const SCHEMES: [Scheme; 5] = [
     Scheme { name: "memory", aliases: &[], form: "`memory:` or `memory:NAME`", feature: None },
     Scheme { name: "sqlite", aliases: &[], form: "`sqlite:PATH/TO/FILE`", feature: Some("sqlite") },
     Scheme {
@@ -33,6 +35,12 @@ const SCHEMES: [Scheme; 4] = [
         form: "`redis://USER:PASSWORD@HOST:PORT/DATABASE`",
         feature: Some("redis"),
     },
+    Scheme {
+        name: "amqp",
+        aliases: &["amqps", "rabbitmq", "rabbitmqs"],
+        form: "`amqp://USER:PASSWORD@HOST/VHOST`",
+        feature: Some("rabbitmq"),
+    },
 ];
 
 /// Connects to the backend that `url` names.
@@ -43,6 +51,8 @@ const SCHEMES: [Scheme; 4] = [
 ///   [its options](super::sql::postgres#urls) follow a question mark.
 /// - `redis://USER:PASSWORD@HOST:PORT/DATABASE` is a server, or `rediss://` with TLS, or the same with `valkey`;
 ///   [its option](super::redis#urls) is a prefix of keys.
+/// - `amqp://USER:PASSWORD@HOST/VHOST` is a RabbitMQ broker, or `amqps://` with TLS, or the same with `rabbitmq`;
+///   [its options](super::rabbitmq#urls) follow a question mark.
 ///
 /// # Errors
 ///
@@ -68,6 +78,8 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Backend>> {
         "postgres" => Ok(Arc::new(crate::backend::sql::postgres::Postgres::connect(url).await?)),
         #[cfg(feature = "redis")]
         "redis" => Ok(Arc::new(crate::backend::redis::Redis::connect(url).await?)),
+        #[cfg(feature = "rabbitmq")]
+        "amqp" => Ok(Arc::new(crate::backend::rabbitmq::RabbitMq::connect(url).await?)),
         _ => Err(not_compiled(known)),
     }
 }
@@ -98,42 +110,6 @@ fn not_compiled(scheme: &Scheme) -> Error {
             scheme.name
         ),
     )
-}
-
-/// A URL for people to read, with all that may be secret in it hidden: the password, and the values of parameters
-/// whose names sound like one. Where it can't tell, it hides too much.
-///
-/// ```
-/// use taskwright::backend::connect::masked;
-///
-/// assert_eq!(masked("postgres://ada:secret@db.example/jobs"), "postgres://ada:***@db.example/jobs");
-/// assert_eq!(masked("sqs://queue?secret_key=abc&region=eu"), "sqs://queue?secret_key=***&region=eu");
-/// ```
-#[must_use]
-pub fn masked(url: &str) -> String {
-    let url = without_password(url);
-    let Some((address, parameters)) = url.split_once('?') else { return url };
-    let parameters: Vec<_> = parameters.split('&').map(masked_parameter).collect();
-    format!("{address}?{}", parameters.join("&"))
-}
-
-/// Hides what stands between the first colon and the last `@`: a password that nobody escaped may hold both, and
-/// everything else that ends a part of a URL.
-fn without_password(url: &str) -> String {
-    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |end| end + "://".len()));
-    let masked = rest.rsplit_once('@').and_then(|(credentials, place)| Some((credentials.split_once(':')?.0, place)));
-    match masked {
-        Some((user, place)) => format!("{scheme}{user}:***@{place}"),
-        None => url.to_owned(),
-    }
-}
-
-fn masked_parameter(parameter: &str) -> String {
-    const SECRETS: [&str; 5] = ["pass", "secret", "token", "key", "pwd"];
-    match parameter.split_once('=') {
-        Some((name, _)) if SECRETS.iter().any(|word| name.to_ascii_lowercase().contains(word)) => format!("{name}=***"),
-        _ => parameter.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -179,21 +155,5 @@ mod tests {
         let error = not_compiled(&SCHEMES[1]);
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("enable the feature `sqlite`"), "{error}");
-    }
-
-    #[test]
-    fn passwords_are_hidden_wherever_they_stand() {
-        let cases = [
-            ("redis://:hunter2@host", "redis://:***@host"),
-            ("redis://host:6379/0", "redis://host:6379/0"),
-            ("pg://a:hun@ter:2@host/x?password=hunter2", "pg://a:***@host/x?password=***"),
-            ("nats://host?Auth_Token=hunter2&a=b", "nats://host?Auth_Token=***&a=b"),
-            ("sqlite:/var/lib/jobs.db?synchronous=normal", "sqlite:/var/lib/jobs.db?synchronous=normal"),
-            ("pg://a:hun?ter2@host", "pg://a:***@host"),
-            ("pg://a:hun/ter2@host", "pg://a:***@host"),
-        ];
-        for (url, shown) in cases {
-            assert_eq!(masked(url), shown);
-        }
     }
 }

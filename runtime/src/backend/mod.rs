@@ -62,7 +62,10 @@ use crate::policy::state::Return;
 use crate::time::Timestamp;
 
 pub mod connect;
+mod location;
 pub mod memory;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -218,6 +221,8 @@ pub struct Claim {
     pub limit: usize,
     /// How long the leases live unless they are extended.
     pub ttl: Duration,
+    /// A job that crashed its worker so often is discarded, where a crash shows only when the job is handed out again.
+    pub max_crashes: u32,
 }
 
 /// A worker's wish for jobs of one queue.

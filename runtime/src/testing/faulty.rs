@@ -636,7 +636,7 @@ mod tests {
         let job = NewJob { spec: Arc::new(spec), due: When::NOW, expires: None };
         faulty.push(&Push { batch: BatchId::new(), jobs: vec![job] }).await.unwrap();
         let queues = vec![QueueClaim { queue: name(), limit: 9 }];
-        let claim = Claim { worker, queues, limit: 9, ttl: HOUR };
+        let claim = Claim { worker, queues, limit: 9, ttl: HOUR, max_crashes: 3 };
         faulty.inject(Operation::Claim, Fault::Slow(Duration::ZERO), 1);
         faulty.inject(Operation::Claim, Fault::Redeliver, 1);
         let (first, second) = (faulty.claim(&claim).await.unwrap(), faulty.claim(&claim).await.unwrap());

@@ -94,13 +94,18 @@ impl Harness {
         Ok(Self { backend, clock, setup, store })
     }
 
+    /// Whether the stores of this setup can do this.
+    pub(super) fn has(&self, ability: Ability) -> bool {
+        self.setup.abilities().contains(&ability)
+    }
+
     /// Another handle on the same store: an independent one where the store can be opened twice.
     ///
     /// # Errors
     ///
     /// Those of [`Setup::open`].
     pub async fn another_handle(&self) -> Result<Arc<dyn Backend>> {
-        if self.setup.abilities().contains(&Ability::Reopen) {
+        if self.has(Ability::Reopen) {
             return self.setup.open(&self.store, &self.clock).await;
         }
         Ok(Arc::clone(&self.backend))
@@ -298,7 +303,7 @@ impl TestWorker {
     /// Claims with a limit for each queue and one for all.
     pub async fn claim_from(&self, queues: &[(&Name, usize)], limit: usize) -> Result<Vec<Held>> {
         let queues = queues.iter().map(|&(queue, limit)| QueueClaim { queue: queue.clone(), limit }).collect();
-        let claim = Claim { worker: self.id, queues, limit, ttl: LEASE };
+        let claim = Claim { worker: self.id, queues, limit, ttl: LEASE, max_crashes: 3 };
         let claimed = self.backend.claim(&claim).await?;
         Ok(claimed.jobs.into_iter().map(|(lease, job)| Held { lease, job }).collect())
     }
@@ -306,7 +311,8 @@ impl TestWorker {
     /// How long its queue says it is until the next job is due, after a claim that takes none.
     pub async fn next_due(&self) -> Result<Option<Duration>> {
         let queues = vec![QueueClaim { queue: self.queue.clone(), limit: 1 }];
-        let claimed = self.backend.claim(&Claim { worker: self.id, queues, limit: 1, ttl: LEASE }).await?;
+        let claim = Claim { worker: self.id, queues, limit: 1, ttl: LEASE, max_crashes: 3 };
+        let claimed = self.backend.claim(&claim).await?;
         assert!(claimed.jobs.is_empty(), "queue {} handed out a job", self.queue);
         Ok(claimed.next_due)
     }

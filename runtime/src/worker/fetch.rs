@@ -96,7 +96,8 @@ fn wish(worker: &Shared, target: usize) -> Option<Claim> {
     };
     let queues: Vec<_> = worker.options.queues.iter().filter_map(queue_claim).collect();
     let any = !queues.is_empty();
-    any.then_some(Claim { worker: worker.id, queues, limit: room, ttl: worker.options.lease })
+    let super::WorkerOptions { lease: ttl, max_crashes, .. } = worker.options;
+    any.then_some(Claim { worker: worker.id, queues, limit: room, ttl, max_crashes })
 }
 
 /// Hands claimed jobs to the slots, and judges whether there are more.

@@ -40,7 +40,7 @@ fn push_of(jobs: Vec<NewJob>) -> Push {
 
 fn claim_of(queue: &str, limit: usize) -> Claim {
     let queues = vec![QueueClaim { queue: name(queue), limit }];
-    Claim { worker: WorkerId::new(), queues, limit, ttl: TTL }
+    Claim { worker: WorkerId::new(), queues, limit, ttl: TTL, max_crashes: 3 }
 }
 
 async fn complete(memory: &Memory, claimed: Claimed) -> Vec<Settled> {

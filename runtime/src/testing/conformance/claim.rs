@@ -41,7 +41,8 @@ pub(super) async fn many_workers_at_once_get_each_job_once(h: &Harness) -> Resul
         let elsewhere = h.worker_elsewhere().await?;
         workers.extend((0..4).map(|_| elsewhere.clone()));
     }
-    let drains = workers.into_iter().map(|worker| async move {
+    // Their handles stay open meanwhile, since a lease need not outlive the handle that gave it.
+    let drains = workers.clone().into_iter().map(|worker| async move {
         let mut mine = Vec::new();
         loop {
             let held = worker.claim(37).await?;

@@ -21,7 +21,7 @@
 //! #[async_trait::async_trait]
 //! impl Setup for Fresh {
 //!     fn abilities(&self) -> &'static [Ability] {
-//!         &[Ability::Results, Ability::Inspect]
+//!         &[Ability::Results, Ability::Inspect, Ability::Record, Ability::Leases, Ability::Clock]
 //!     }
 //!
 //!     async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
@@ -173,12 +173,27 @@ pub enum Ability {
     Transaction,
     /// The store outlives the handle that opened it, and may be opened more than once.
     Reopen,
+    /// It knows each job by its id: a push may be repeated, a unique key is kept, and what waits can be called off.
+    Record,
+    /// A lease may be renewed and settled through another handle than gave it, and outlives that one.
+    Leases,
+    /// What waits goes by the clock that a test moves, not by one of the server's that nobody can.
+    Clock,
 }
 
 impl Ability {
     /// All of them, in the contract's order.
-    pub const ALL: [Self; 6] =
-        [Self::Results, Self::Wake, Self::Leader, Self::Inspect, Self::Transaction, Self::Reopen];
+    pub const ALL: [Self; 9] = [
+        Self::Results,
+        Self::Wake,
+        Self::Leader,
+        Self::Inspect,
+        Self::Transaction,
+        Self::Reopen,
+        Self::Record,
+        Self::Leases,
+        Self::Clock,
+    ];
 
     /// Whether a backend offers it; `None` where that can't be seen.
     pub(super) fn is_offered(self, backend: &dyn Backend) -> Option<bool> {
@@ -188,7 +203,7 @@ impl Ability {
             Self::Leader => Some(backend.leader().is_some()),
             Self::Inspect => Some(backend.inspect().is_some()),
             Self::Transaction => Some(backend.transaction().is_some()),
-            Self::Reopen => None,
+            Self::Reopen | Self::Record | Self::Leases | Self::Clock => None,
         }
     }
 }
@@ -202,6 +217,9 @@ impl fmt::Display for Ability {
             Self::Inspect => "inspect",
             Self::Transaction => "transaction",
             Self::Reopen => "reopen",
+            Self::Record => "record",
+            Self::Leases => "leases",
+            Self::Clock => "clock",
         })
     }
 }

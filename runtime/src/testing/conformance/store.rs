@@ -33,9 +33,10 @@ pub(super) async fn closed_store_refuses_every_call(h: &Harness) -> Result<()> {
     let queues = vec![QueueClaim { queue: h.queue(), limit: 1 }];
     let push = Push { batch: BatchId::new(), jobs: vec![h.job().into()] };
     let extend = Extend { worker: worker.record(), ttl: LEASE, renewals: vec![] };
+    let claim = Claim { worker: worker.id, queues, limit: 1, ttl: LEASE, max_crashes: 3 };
     let answers = [
         ("push", refused(backend.push(&push).await)),
-        ("claim", refused(backend.claim(&Claim { worker: worker.id, queues, limit: 1, ttl: LEASE }).await)),
+        ("claim", refused(backend.claim(&claim).await)),
         ("extend", refused(backend.extend(&extend).await)),
         ("settle", refused(backend.settle(&[held.completed()]).await)),
         ("cancel", refused(backend.cancel(&Cancel { ids: vec![held.id()], reason: String::new() }).await)),

@@ -10,17 +10,17 @@ macro_rules! __conformance_table {
                 [P1] job_comes_out_as_it_went_in;
                 [P1] new_job_starts_without_a_past;
                 [P1] empty_batch_is_answered_empty;
-                [P1 P7] answers_come_in_the_order_asked;
-                [P1 P15] repeated_batch_adds_nothing;
-                [P1 P15] repeated_batch_adds_nothing_once_its_jobs_are_claimed;
-                [P1 P15] repeated_batch_adds_nothing_once_its_jobs_have_ended;
-                [P7 P15] repeated_batch_refuses_again_what_it_refused;
-                [P1 P15] waiting_job_is_not_added_by_another_batch;
-                [P1 P15] one_batch_pushed_at_the_same_time_is_stored_once;
-                [P1 P2 P15] job_of_two_batches_at_the_same_time_is_stored_once_though_it_is_claimed;
+                [P1 P7] answers_come_in_the_order_asked [Record];
+                [P1 P15] repeated_batch_adds_nothing [Record];
+                [P1 P15] repeated_batch_adds_nothing_once_its_jobs_are_claimed [Record];
+                [P1 P15] repeated_batch_adds_nothing_once_its_jobs_have_ended [Record];
+                [P7 P15] repeated_batch_refuses_again_what_it_refused [Record];
+                [P1 P15] waiting_job_is_not_added_by_another_batch [Record];
+                [P1 P15] one_batch_pushed_at_the_same_time_is_stored_once [Record];
+                [P1 P2 P15] job_of_two_batches_at_the_same_time_is_stored_once_though_it_is_claimed [Record];
                 [P1] batches_pushed_at_the_same_time_are_all_stored;
-                [P1 P15] abandoned_push_is_done_whole_or_not_at_all;
-                [P1 P7] conflict_leaves_the_rest_of_its_batch_stored;
+                [P1 P15] abandoned_push_is_done_whole_or_not_at_all [Record];
+                [P1 P7] conflict_leaves_the_rest_of_its_batch_stored [Record];
                 [P1] large_batch_is_stored;
                 [P1] every_byte_survives_in_a_payload;
                 [P1] empty_payload_survives;
@@ -46,7 +46,7 @@ macro_rules! __conformance_table {
                 [P6] many_queues_are_served_by_one_claim;
                 [P6] queue_that_is_not_asked_for_is_left_alone;
                 [P6] claim_of_nothing_gets_nothing;
-                [P4 P2] large_backlog_due_at_one_moment_is_all_handed_out;
+                [P4 P2] large_backlog_due_at_one_moment_is_all_handed_out [Clock];
                 [P10] expired_job_is_never_handed_out;
                 [P10] job_that_expires_before_it_is_due_never_runs;
                 [P10] job_claimed_before_its_expiry_may_end_after_it;
@@ -55,13 +55,13 @@ macro_rules! __conformance_table {
             }
             time {
                 [P4] delayed_job_is_not_early;
-                [P4] delayed_job_is_handed_out_at_its_moment;
-                [P4] job_for_a_moment_is_handed_out_then;
+                [P4] delayed_job_is_handed_out_at_its_moment [Clock];
+                [P4] job_for_a_moment_is_handed_out_then [Clock];
                 [P4] job_for_a_moment_that_has_passed_is_due_at_once;
-                [P4] delay_counts_from_the_push;
-                [P4] longest_delay_is_kept;
+                [P4] delay_counts_from_the_push [Clock];
+                [P4] longest_delay_is_kept [Clock];
                 [P4] delay_without_end_is_stored;
-                [P4] clock_that_is_turned_back_makes_nothing_early;
+                [P4] clock_that_is_turned_back_makes_nothing_early [Clock];
                 [P2 P4] clock_that_is_turned_back_takes_no_lease_away;
             }
             extend {
@@ -76,9 +76,9 @@ macro_rules! __conformance_table {
                 [P11] heartbeat_without_leases_is_fine;
                 [P15 P5] repeated_heartbeat_changes_nothing;
                 [P5] hundreds_of_leases_are_extended_at_once;
-                [P9] cancelled_job_is_heard_of;
-                [P9 P15] cancelled_job_is_heard_of_every_time;
-                [P3 P9] stale_lease_hears_of_no_cancellation;
+                [P9] cancelled_job_is_heard_of [Record];
+                [P9 P15] cancelled_job_is_heard_of_every_time [Record];
+                [P3 P9] stale_lease_hears_of_no_cancellation [Record];
                 [P12] progress_can_be_read [Results];
                 [P3] stale_progress_is_not_written [Results];
                 [P12] progress_starts_anew_with_each_attempt [Results];
@@ -89,7 +89,7 @@ macro_rules! __conformance_table {
                 [P2] discarded_job_never_runs_again;
                 [P9] job_cancelled_by_its_worker_never_runs_again;
                 [P10] job_found_expired_by_its_worker_never_runs_again;
-                [P4] failed_job_waits_and_runs_again;
+                [P4] failed_job_waits_and_runs_again [Clock];
                 [P2] failure_of_the_last_attempt_is_final;
                 [P1] failures_are_remembered_with_their_causes;
                 [P1] latest_attempts_are_remembered;
@@ -98,7 +98,7 @@ macro_rules! __conformance_table {
                 [P8] job_of_an_unknown_task_keeps_its_attempts;
                 [P14] snoozed_job_keeps_its_attempts;
                 [P3] stale_lease_is_refused;
-                [P2 P3] stale_lease_is_refused_while_another_worker_has_the_job;
+                [P2 P3] stale_lease_is_refused_while_another_worker_has_the_job [Leases];
                 [P3] stale_lease_is_refused_at_the_same_attempt_of_the_same_worker;
                 [P3 P5] lapsed_lease_may_settle_until_it_is_reaped;
                 [P3 P15] repeated_settle_is_told_that_the_lease_is_lost;
@@ -116,20 +116,20 @@ macro_rules! __conformance_table {
             }
             cancel {
                 [P9] empty_batch_is_answered_empty;
-                [P9] waiting_job_never_runs;
-                [P9] scheduled_job_never_runs;
-                [P9] job_between_attempts_never_runs_again;
-                [P9] running_job_is_asked_to_stop;
-                [P9] running_job_may_still_complete;
-                [P9] running_job_that_fails_is_not_retried;
-                [P9] running_job_that_is_given_back_does_not_wait;
-                [P5 P9] running_job_whose_worker_dies_is_not_rescued;
-                [P9] running_job_that_fails_ends_as_cancelled;
-                [P9 P15] repeated_cancel_changes_nothing;
-                [P9] finished_job_tells_how_it_ended;
-                [P9] job_that_is_not_there_is_absent;
-                [P9] answers_come_in_the_order_asked;
-                [P9] job_cancelled_while_it_is_claimed_is_one_or_the_other;
+                [P9] waiting_job_never_runs [Record];
+                [P9] scheduled_job_never_runs [Record];
+                [P9] job_between_attempts_never_runs_again [Record];
+                [P9] running_job_is_asked_to_stop [Record];
+                [P9] running_job_may_still_complete [Record];
+                [P9] running_job_that_fails_is_not_retried [Record];
+                [P9] running_job_that_is_given_back_does_not_wait [Record];
+                [P5 P9] running_job_whose_worker_dies_is_not_rescued [Record];
+                [P9] running_job_that_fails_ends_as_cancelled [Record];
+                [P9 P15] repeated_cancel_changes_nothing [Record];
+                [P9] finished_job_tells_how_it_ended [Record];
+                [P9] job_that_is_not_there_is_absent [Record];
+                [P9] answers_come_in_the_order_asked [Record];
+                [P9] job_cancelled_while_it_is_claimed_is_one_or_the_other [Record];
             }
             reap {
                 [P5] nothing_to_do_is_said;
@@ -146,30 +146,30 @@ macro_rules! __conformance_table {
                 [P5] crashes_survive_a_retry;
                 [P2 P5] reapers_at_the_same_time_count_each_crash_once;
                 [P1 P5] everything_survives_a_rescue;
-                [P10] waiting_jobs_that_expired_are_ended;
-                [P5 P10] lapsed_leases_go_before_expired_jobs;
+                [P10] waiting_jobs_that_expired_are_ended [Record];
+                [P5 P10] lapsed_leases_go_before_expired_jobs [Record];
                 [P5] jobs_of_all_queues_are_rescued;
             }
             unique {
-                [P7] conflict_names_the_holder;
-                [P7] key_is_one_for_all_queues_and_tasks;
-                [P7] different_keys_do_not_meet;
-                [P7] first_of_a_batch_wins;
-                [P7] one_of_many_pushes_at_the_same_time_wins;
-                [P1 P7] holder_does_not_conflict_with_itself;
-                [P7] key_is_kept_while_the_job_is_unfinished;
-                [P5 P7] key_is_kept_through_a_rescue;
-                [P7] key_is_free_once_the_job_has_ended;
-                [P7] key_is_free_though_the_outcome_is_kept;
-                [P7] key_is_free_after_the_last_attempt;
-                [P7] key_is_free_once_a_waiting_job_is_cancelled;
-                [P7] key_is_free_once_a_waiting_job_has_expired;
-                [P7] key_of_poison_is_free;
-                [P3 P7] stale_settle_leaves_the_key_to_its_holder;
-                [P7] retry_by_hand_passes_over_a_job_whose_key_is_taken [Inspect];
-                [P7] retry_by_hand_takes_the_key_again [Inspect];
-                [P7] one_of_two_dead_letters_with_one_key_is_retried [Inspect];
-                [P7] key_is_free_once_the_job_is_deleted [Inspect];
+                [P7] conflict_names_the_holder [Record];
+                [P7] key_is_one_for_all_queues_and_tasks [Record];
+                [P7] different_keys_do_not_meet [Record];
+                [P7] first_of_a_batch_wins [Record];
+                [P7] one_of_many_pushes_at_the_same_time_wins [Record];
+                [P1 P7] holder_does_not_conflict_with_itself [Record];
+                [P7] key_is_kept_while_the_job_is_unfinished [Record];
+                [P5 P7] key_is_kept_through_a_rescue [Record];
+                [P7] key_is_free_once_the_job_has_ended [Record];
+                [P7] key_is_free_though_the_outcome_is_kept [Record];
+                [P7] key_is_free_after_the_last_attempt [Record];
+                [P7] key_is_free_once_a_waiting_job_is_cancelled [Record];
+                [P7] key_is_free_once_a_waiting_job_has_expired [Record];
+                [P7] key_of_poison_is_free [Record];
+                [P3 P7] stale_settle_leaves_the_key_to_its_holder [Record];
+                [P7] retry_by_hand_passes_over_a_job_whose_key_is_taken [Inspect Record];
+                [P7] retry_by_hand_takes_the_key_again [Inspect Record];
+                [P7] one_of_two_dead_letters_with_one_key_is_retried [Inspect Record];
+                [P7] key_is_free_once_the_job_is_deleted [Inspect Record];
             }
             results {
                 [P12] job_that_was_never_pushed_is_absent [Results];
@@ -182,8 +182,8 @@ macro_rules! __conformance_table {
                 [P12] result_expires_with_its_time_to_live [Results];
                 [P12] discarded_job_tells_its_failure_with_causes [Results];
                 [P12] job_out_of_attempts_tells_its_last_failure [Results];
-                [P9 P12] cancelled_job_tells_why [Results];
-                [P9 P12] called_off_job_that_fails_ends_as_cancelled [Results];
+                [P9 P12] cancelled_job_tells_why [Results Record];
+                [P9 P12] called_off_job_that_fails_ends_as_cancelled [Results Record];
                 [P10 P12] expired_job_says_so [Results];
                 [P12] poison_tells_of_its_crashes [Results];
                 [P3 P12] stale_result_does_not_replace_a_newer_one [Results];
@@ -203,9 +203,9 @@ macro_rules! __conformance_table {
                 [] listener_made_after_another_was_dropped_hears [Wake];
                 [] job_that_goes_back_wakes [Wake];
                 [] rescue_wakes [Wake];
-                [] kept_outcome_wakes [Wake];
-                [] cancelling_a_waiting_job_wakes_who_awaits_it [Wake];
-                [] cancelling_a_running_job_wakes_its_worker [Wake];
+                [] kept_outcome_wakes [Wake Results];
+                [] cancelling_a_waiting_job_wakes_who_awaits_it [Wake Record];
+                [] cancelling_a_running_job_wakes_its_worker [Wake Record];
                 [] pausing_and_resuming_wakes_workers [Wake Inspect];
                 [] listener_ends_when_the_store_is_closed [Wake];
             }
@@ -272,11 +272,11 @@ macro_rules! __conformance_table {
                 [] closed_store_refuses_to_elect [Leader];
                 [] closed_store_refuses_to_listen [Wake];
                 [P15] closing_twice_is_fine;
-                [P1 P17] jobs_outlive_the_handle_that_pushed_them [Reopen];
-                [P3 P5] lease_outlives_the_handle_that_claimed_it [Reopen];
-                [P1 P15] repeated_batch_is_recognised_by_another_handle [Reopen];
+                [P1 P17] jobs_outlive_the_handle_that_pushed_them [Reopen Clock];
+                [P3 P5] lease_outlives_the_handle_that_claimed_it [Reopen Leases];
+                [P1 P15] repeated_batch_is_recognised_by_another_handle [Reopen Record];
                 [P12 P17] result_outlives_the_handle_that_settled_it [Results Reopen];
-                [P2 P3] handles_see_each_others_jobs [Reopen];
+                [P2 P3] handles_see_each_others_jobs [Reopen Leases];
                 [P17] closing_one_handle_leaves_the_others_open [Reopen];
                 [P1 P17] handles_opened_at_the_same_time_all_work [Reopen];
             }

@@ -57,7 +57,8 @@ fn some_jobs(count: usize) -> Push {
 }
 
 fn claim_of(queue: &str, limit: usize) -> Claim {
-    Claim { worker: WorkerId::new(), queues: vec![QueueClaim { queue: name(queue), limit }], limit, ttl: TTL }
+    let queues = vec![QueueClaim { queue: name(queue), limit }];
+    Claim { worker: WorkerId::new(), queues, limit, ttl: TTL, max_crashes: 3 }
 }
 
 fn completed((lease, job): (Lease, Job)) -> Settlement {
