@@ -163,14 +163,14 @@ async fn a_server_that_becomes_read_only_is_told_and_used_again_when_it_is_not()
 async fn a_schema_one_version_ahead_is_used_and_a_newer_one_is_refused() {
     let Some(site) = Site::new() else { return };
     let postgres = site.open().await;
-    assert_eq!(postgres.info().schema, Some(Schema { version: 1, known: 1 }));
+    assert_eq!(postgres.info().schema, Some(Schema { version: 2, known: 2 }));
     postgres.close().await.unwrap();
-    site.run("INSERT INTO SCHEMA_migrations VALUES (2, 'from the next version')").await;
+    site.run("INSERT INTO SCHEMA_migrations VALUES (3, 'from the next version')").await;
     let postgres = site.open().await;
-    assert_eq!(postgres.info().schema, Some(Schema { version: 2, known: 1 }));
+    assert_eq!(postgres.info().schema, Some(Schema { version: 3, known: 2 }));
     works(&postgres).await;
     postgres.close().await.unwrap();
-    site.run("INSERT INTO SCHEMA_migrations VALUES (3, 'from the version after')").await;
+    site.run("INSERT INTO SCHEMA_migrations VALUES (4, 'from the version after')").await;
     says(&Site::refused(&site.url()).await, ErrorKind::Corrupt, "update this program");
 }
 
@@ -442,4 +442,98 @@ async fn a_worker_runs_tasks_in_transactions() {
     running.await.unwrap().unwrap();
     let attempts = format!("SELECT sum(number) FROM {}.attempts", site.schema);
     assert_eq!(site.count(&attempts).await, 20, "only what the second attempts wrote");
+}
+
+/// What the database's function answers, or its message and hint.
+async fn push_by_hand(site: &Site, arguments: &str) -> Result<JobId, String> {
+    let sql = AssertSqlSafe(format!("SELECT {}.push({arguments})::text", site.schema));
+    let answer = sqlx::query(sql).fetch_one(&mut site.by_hand().await).await;
+    match answer {
+        Ok(row) => Ok(row.get::<String, _>(0).parse().unwrap()),
+        Err(error) => {
+            let error = error.as_database_error().unwrap().downcast_ref::<sqlx::postgres::PgDatabaseError>();
+            Err(format!("{} {}", error.message(), error.hint().unwrap_or_default()))
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_database_pushes_a_job_as_a_program_does() {
+    let Some(site) = Site::new() else { return };
+    let postgres = site.open().await;
+    let all = "task => 'mail.receipt', payload => '{\"order\": 42}', queue => 'mail', priority => -5, max_attempts => 3, \
+        timeout => '1.5 seconds', keep_result => '1 day', expires => now() + interval '1 hour', \
+        unique_key => 'receipt-42', headers => '{\"tenant\": \"o''hara\"}', tags => ARRAY['billing']";
+    let id = push_by_hand(&site, all).await.unwrap();
+    assert_eq!(push_by_hand(&site, all).await, Ok(id), "the key is taken");
+    let second = push_by_hand(&site, "'tick', queue => 'mail'").await.unwrap();
+
+    let jobs = claim(&postgres, 10).await.unwrap();
+    assert_eq!(jobs.iter().map(|(_, job)| job.id()).collect::<Vec<_>>(), [second, id], "the higher priority first");
+    let (tick, receipt) = (&jobs[0].1, &jobs[1].1);
+    assert_eq!((tick.spec.payload.bytes.as_ref(), tick.attempt_limit), (b"{}".as_slice(), 20));
+    assert_eq!((tick.spec.timeout, tick.spec.keep_result, &tick.spec.unique), (None, None, &None));
+    let spec = &receipt.spec;
+    assert_eq!((spec.task.as_str(), spec.priority, spec.max_attempts), ("mail.receipt", -5, 3));
+    assert_eq!(spec.payload.decode::<std::collections::HashMap<String, u64>>().unwrap()["order"], 42);
+    assert_eq!((spec.timeout, spec.keep_result), (Some(Duration::from_millis(1_500)), Some(Duration::from_hours(24))));
+    assert_eq!(spec.unique.as_ref().map(|unique| unique.key.as_str()), Some("receipt-42"));
+    assert_eq!(spec.headers["tenant"], "o'hara");
+    assert_eq!(spec.tags, ["billing"]);
+    let expires_in = receipt.expires.unwrap().since(receipt.pushed);
+    assert!(Duration::from_mins(59) < expires_in && expires_in <= Duration::from_hours(1), "{expires_in:?}");
+
+    complete(&postgres, jobs).await.unwrap();
+    assert_ne!(push_by_hand(&site, all).await.unwrap(), id, "the key is free again");
+}
+
+#[tokio::test]
+async fn a_trigger_pushes_with_the_row_or_not_at_all() {
+    let Some(site) = Site::new() else { return };
+    let postgres = site.open().await;
+    let mut listener = postgres.wake().unwrap().listen().await.unwrap();
+    site.run(
+        "CREATE TABLE SCHEMA_orders (id bigint);
+        CREATE FUNCTION SCHEMA_send_receipt() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM SCHEMA_push('mail.receipt', jsonb_build_object('order', new.id), queue => 'mail');
+            RETURN new;
+        END $$;
+        CREATE TRIGGER receipts AFTER INSERT ON SCHEMA_orders FOR EACH ROW EXECUTE FUNCTION SCHEMA_send_receipt()",
+    )
+    .await;
+    site.run("BEGIN; INSERT INTO SCHEMA_orders VALUES (1); ROLLBACK; INSERT INTO SCHEMA_orders VALUES (2), (3)").await;
+    hear(&mut *listener, &Hint::Jobs(queue())).await;
+    let jobs = claim(&postgres, 10).await.unwrap();
+    let payloads: BTreeSet<_> = jobs.iter().map(|(_, job)| job.spec.payload.bytes.as_ref()).collect();
+    assert_eq!(payloads, BTreeSet::from([br#"{"order": 2}"#.as_slice(), br#"{"order": 3}"#]));
+}
+
+#[tokio::test]
+async fn what_the_database_can_not_push_is_told_with_a_hint() {
+    let Some(site) = Site::new() else { return };
+    let postgres = site.open().await;
+    let cases = [
+        ("'no good'", "can't be of task 'no good' A name has 1 to 128"),
+        ("NULL", "can't be of task NULL"),
+        ("'t', queue => ''", "can't wait in queue '' A name"),
+        ("'t', payload => '[1]'", "not a JSON object It holds the task's parameters by name"),
+        ("'t', payload => NULL", "not a JSON object"),
+        ("'t', jsonb_build_object('a', repeat('x', 67108865))", "Store it elsewhere"),
+        ("'t', priority => 40000", "priority 40000 is out of range It is from -32768"),
+        ("'t', max_attempts => 0", "can't have 0 attempts It has at least one"),
+        ("'t', due => 'infinity'", "can't be due at infinity Name a moment"),
+        ("'t', expires => '-infinity'", "can't expire at -infinity"),
+        ("'t', timeout => '0 seconds'", "timeout is above zero"),
+        ("'t', keep_result => '-1 day'", "not kept for less than nothing"),
+        ("'t', unique_key => ''", "1 to 512 bytes, and this one 0"),
+        ("'t', unique_key => repeat('k', 513)", "and this one 513"),
+        ("'t', headers => '{\"a\": 1}'", "not a JSON object of texts Write"),
+        ("'t', tags => ARRAY[NULL]::text[]", "without NULL"),
+    ];
+    for (arguments, message) in cases {
+        let error = push_by_hand(&site, arguments).await.unwrap_err();
+        assert!(error.contains(message), "{arguments}: {error}");
+    }
+    assert_eq!(list(&postgres).await, [], "nothing was stored");
 }

@@ -297,8 +297,13 @@ impl Extras {
         if is_default(self) { Ok(None) } else { encode(self).map(Some) }
     }
 
+    /// Reads MessagePack, or JSON where it was the database's own function that pushed the job.
     fn decode(bytes: Option<&[u8]>) -> Result<Self> {
-        bytes.map_or_else(|| Ok(Self::default()), |bytes| decode("extras", bytes))
+        match bytes {
+            None => Ok(Self::default()),
+            Some(json @ [b'{', ..]) => serde_json::from_slice(json).map_err(|error| unreadable("extras", json, error)),
+            Some(bytes) => decode("extras", bytes),
+        }
     }
 }
 
@@ -310,10 +315,12 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Bytes> {
 
 /// What [`encode`] wrote into `column`.
 pub(super) fn decode<'a, T: Deserialize<'a>>(column: &str, bytes: &'a [u8]) -> Result<T> {
-    rmp_serde::from_slice(bytes).map_err(|error| {
-        let message = format!("{} bytes in column {column} are not what taskwright writes there", bytes.len());
-        Error::new(ErrorKind::Corrupt, message).because(error)
-    })
+    rmp_serde::from_slice(bytes).map_err(|error| unreadable(column, bytes, error))
+}
+
+fn unreadable(column: &str, bytes: &[u8], error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let message = format!("{} bytes in column {column} are not what taskwright writes there", bytes.len());
+    Error::new(ErrorKind::Corrupt, message).because(error)
 }
 
 /// The job id in these bytes.

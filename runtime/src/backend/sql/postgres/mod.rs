@@ -49,6 +49,34 @@
 //! A statement that failed makes the whole transaction fail, even if the task passes over it; use a savepoint
 //! (`tx.begin()`) where that should not be.
 //!
+//! # From a trigger, or from another language
+//!
+//! The function `push` in the schema pushes a job in the caller's transaction, and answers its id, or the id of the
+//! unfinished job that has the same unique key:
+//!
+//! ```sql
+//! SELECT taskwright.push('shop::send_receipt', '{"order": 42}');
+//!
+//! SELECT taskwright.push(
+//!     task => 'shop::send_receipt',                   -- the task's name on the queue
+//!     payload => jsonb_build_object('order', 42),     -- its parameters by name; '{}'
+//!     queue => 'mail',                                -- 'default'
+//!     priority => 5,                                  -- 0
+//!     due => now() + interval '1 hour',               -- at once
+//!     max_attempts => 8,                              -- 20
+//!     expires => now() + interval '1 day',            -- never
+//!     timeout => interval '30 seconds',               -- none
+//!     keep_result => interval '1 day',                -- forgotten at once
+//!     unique_key => 'receipt-42',                     -- none
+//!     headers => '{"tenant": "ada"}',                 -- none
+//!     tags => ARRAY['billing']                        -- none
+//! );
+//! ```
+//!
+//! It does not know what the task's attribute says: what is left out is as the comments tell.
+//! An argument that can't be used is an error with a hint, and nothing is stored.
+//! Who calls it needs `USAGE` on the schema, and `INSERT` and `SELECT` on its tables `jobs` and `unique`.
+//!
 //! # Hints
 //!
 //! Hints go to the other processes with `NOTIFY` on a channel of the schema's name, in a transaction of their own after

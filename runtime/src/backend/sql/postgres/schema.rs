@@ -9,7 +9,10 @@ use crate::backend::sql::migrations::{Migration, missing, schema};
 use crate::error::Result;
 
 /// Every step of the schema, oldest first. A step that was released never changes.
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "jobs, leases, finished", statements: FIRST }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "jobs, leases, finished", statements: FIRST },
+    Migration { version: 2, name: "a function that pushes", statements: &[include_str!("push.sql")] },
+];
 
 /// Names compare byte by byte, whatever the database's language.
 ///
