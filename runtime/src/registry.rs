@@ -1,5 +1,6 @@
 //! Which tasks this program can run.
 
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -16,6 +17,8 @@ use crate::task::{Definition, Execution, Task, TaskFuture};
 pub struct Registration {
     /// What is known at compile time.
     pub definition: &'static Definition,
+    /// What tells tasks apart: definitions may be equal, and the address of one differs from crate to crate.
+    type_id: TypeId,
     pub(crate) run: RunFn,
     #[cfg(feature = "cli")]
     pub(crate) read: crate::dispatch::ReadFn,
@@ -67,6 +70,7 @@ impl Registration {
     pub const fn of<T: Task>() -> Self {
         Self {
             definition: T::DEFINITION,
+            type_id: TypeId::of::<T>(),
             run: run::<T>,
             #[cfg(feature = "cli")]
             read: crate::dispatch::read::<T>,
@@ -143,30 +147,22 @@ impl Registry {
     }
 
     fn add(mut self, task: Registration) -> Result<Self> {
-        let definition = task.definition;
+        if self.tasks.iter().any(|known| known.type_id == task.type_id) {
+            return Ok(self);
+        }
+        let (definition, index) = (task.definition, self.tasks.len());
+        self.tasks.push(task);
         for name in std::iter::once(&definition.name).chain(definition.aliases) {
             crate::job::Name::new(name).map_err(|error| {
                 Error::new(ErrorKind::Wiring, "a task's name can't be used")
                     .context("at", place(definition))
                     .because(error)
             })?;
-            if let Some(&taken) = self.names.get(name) {
-                let first = self.tasks[taken].definition;
-                if std::ptr::eq(first, definition) {
-                    return Ok(self);
-                }
-                return Err(Error::new(
-                    ErrorKind::Wiring,
-                    format!(
-                        "two tasks are called `{name}`: {} and {}; give one of them #[task(name = \"..\")]",
-                        place(first),
-                        place(definition),
-                    ),
-                ));
+            let owner = *self.names.entry(name).or_insert(index);
+            if owner != index {
+                return Err(clash(name, self.tasks[owner].definition, definition));
             }
-            self.names.insert(name, self.tasks.len());
         }
-        self.tasks.push(task);
         Ok(self)
     }
 
@@ -227,6 +223,19 @@ fn unsupported(definition: &Definition) -> Result<()> {
         )
         .context("at", place(definition))),
     }
+}
+
+fn clash(name: &str, first: &Definition, second: &Definition) -> Error {
+    let (first, second) = (place(first), place(second));
+    let message = if first == second {
+        format!(
+            "two tasks are called `{name}`, both made at {first}; is that file a module of both the library and the \
+             program? then let the program use the library's"
+        )
+    } else {
+        format!("two tasks are called `{name}`: {first} and {second}; give one of them #[task(name = \"..\")]")
+    };
+    Error::new(ErrorKind::Wiring, message)
 }
 
 fn place(definition: &Definition) -> String {
