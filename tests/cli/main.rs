@@ -8,6 +8,7 @@ mod commands;
 mod dispatch;
 mod help;
 mod jobs;
+mod permissions;
 mod process;
 mod settings;
 

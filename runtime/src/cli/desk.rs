@@ -1,6 +1,8 @@
 //! What every command works with: the settings, the wired program, the streams, and a client that connects when first
 //! needed.
 
+use std::time::Duration;
+
 use super::output::Output;
 use super::trouble::Trouble;
 use crate::app::App;
@@ -33,7 +35,21 @@ impl<'a> Desk<'a> {
         self.client = Some(client.clone());
         Ok(client)
     }
+
+    /// Closes the client, so that a file is left whole and a server is told goodbye. What does not answer ends with the
+    /// process.
+    pub(crate) async fn close(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        match tokio::time::timeout(CLOSING, client.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the backend did not close"),
+            Err(_) => tracing::debug!("the backend did not close in time"),
+        }
+    }
 }
+
+/// How long a backend may take to close.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// The facet that looks at jobs, queues and workers.
 pub(crate) fn inspect(client: &Client) -> Result<&dyn Inspect, Trouble> {

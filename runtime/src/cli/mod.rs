@@ -160,7 +160,10 @@ fn start(
         let mut settings = settings;
         let (url, options) = app.decided();
         settings.adopt(url, options);
-        follow(program, args, arguments.command, Desk::new(settings, app, output)?).await
+        let mut desk = Desk::new(settings, app, output)?;
+        let exit = follow(program, args, arguments.command, &mut desk).await;
+        desk.close().await;
+        exit
     });
     // A blocking task that is stuck must not keep the process.
     runtime.shutdown_background();
@@ -168,8 +171,7 @@ fn start(
 }
 
 /// Does what was asked.
-async fn follow(program: Program, args: &[OsString], asked: Asked, mut desk: Desk<'_>) -> Result<Exit, Trouble> {
-    let desk = &mut desk;
+async fn follow(program: Program, args: &[OsString], asked: Asked, desk: &mut Desk<'_>) -> Result<Exit, Trouble> {
     let Asked::Own(command) = asked else { return added(program, args, desk).await };
     match command {
         Command::Worker(asked) => worker::run(desk, asked.drain).await,

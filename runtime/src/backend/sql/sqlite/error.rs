@@ -36,7 +36,9 @@ fn of_code(code: i32) -> Error {
         READONLY => {
             lasting("the database is read-only to this program; check the permissions of the file and its folder")
         }
-        CANTOPEN => lasting("the database file can't be opened; check that its folder exists and may be written"),
+        CANTOPEN => lasting(
+            "the database file can't be opened; check that it and its folder are there and may be read and written",
+        ),
         CORRUPT => Error::new(
             ErrorKind::Corrupt,
             "the database file is damaged; restore it from a backup, or save what is left with `sqlite3 <file> .recover`",

@@ -126,6 +126,8 @@ const CREATE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS taskwright_migration
 const HAS_MIGRATIONS: &str =
     "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'taskwright_migrations'";
 const VERSION: &str = "SELECT coalesce(max(version), 0) FROM taskwright_migrations";
+/// Begins to write, and writes nothing. `BEGIN IMMEDIATE` alone succeeds on a file that can only be read.
+const TOUCH: &str = "DELETE FROM taskwright_migrations WHERE 0";
 const RECORD: &str = "INSERT INTO taskwright_migrations (version, name, applied) VALUES (?, ?, ?)";
 
 /// Brings the database to this program's schema. Any number of processes may do so at once: the steps are taken under
@@ -149,6 +151,7 @@ pub(super) async fn migrate(db: &mut SqliteConnection, now: Timestamp) -> Result
 
 async fn migrate_locked(db: &mut SqliteConnection, now: Timestamp) -> Result<()> {
     execute(db, CREATE_MIGRATIONS).await?;
+    execute(db, TOUCH).await?;
     // Again, since another process may have been faster.
     for migration in missing(MIGRATIONS, version(db).await?)? {
         for statement in migration.statements {
