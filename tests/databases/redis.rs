@@ -1,5 +1,6 @@
 //! What is particular to Redis.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use redis::{FromRedisValue, Value};
@@ -129,15 +130,25 @@ async fn a_database_that_is_not_there_is_refused() {
 
 /// A server that answers every command with the same words.
 async fn impostor(answer: &'static str) -> String {
+    let place = impostor_that(answer.to_owned(), answer.to_owned()).await;
+    format!("redis://{place}")
+}
+
+/// A server that welcomes with some words, and answers every command with others.
+async fn impostor_that(welcome: String, answer: String) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
+            let (welcome, answer) = (welcome.clone(), answer.clone());
             tokio::spawn(async move {
                 let mut read = [0; 4_096];
                 while let Ok(length @ 1..) = socket.read(&mut read).await {
                     // Each command begins with how many words it has.
                     let commands = read[..length].iter().map(|byte| usize::from(*byte == b'*')).sum();
+                    // A driver introduces itself with `CLIENT`, and other commands together with that.
+                    let introduces = read[..length].windows(6).any(|word| word == b"CLIENT");
+                    let answer = if introduces { &welcome } else { &answer };
                     if socket.write_all(answer.repeat(commands).as_bytes()).await.is_err() {
                         return;
                     }
@@ -145,7 +156,23 @@ async fn impostor(answer: &'static str) -> String {
             });
         }
     });
-    format!("redis://{place}")
+    place
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_that_has_not_got_the_keys_leads_to_the_one_that_has() {
+    let Some(site) = Site::shared() else { return };
+    let (_, node) = site.server.url().trim_end_matches("/0").rsplit_once('@').unwrap();
+    for moved in [format!("-MOVED 42 {node}\r\n"), format!("-MOVED 42 :{}\r\n", node.rsplit_once(':').unwrap().1)] {
+        let other = impostor_that("+OK\r\n".to_owned(), moved).await;
+        let redis = Redis::connect(&site.url().replacen(node, &other.to_string(), 1)).await.unwrap();
+        let mut listener = redis.wake().unwrap().listen().await.unwrap();
+        works(&redis).await;
+        let heard = tokio::time::timeout(PATIENCE, listener.next()).await.unwrap().unwrap();
+        assert_eq!(heard, Hint::Jobs(queue()));
+    }
+    let lost = impostor("-MOVED 42 127.0.0.1:1\r\n").await;
+    assert!(refused(&lost).await.is_transient());
 }
 
 #[tokio::test]
@@ -355,9 +382,11 @@ async fn a_token_is_never_given_twice_though_the_server_forgot_the_latest() {
     let Some(site) = Site::shared() else { return };
     let redis = site.open().await;
     redis.push(&push_of(10)).await.unwrap();
-    let mut tokens: Vec<_> = claim(&redis, 5).await.unwrap().iter().map(|(lease, _)| lease.token).collect();
-    site.run::<()>("DEL PREFIX_stamp").await;
-    tokens.extend(claim(&redis, 5).await.unwrap().iter().map(|(lease, _)| lease.token));
+    let mut tokens = Vec::new();
+    for _ in 0..3 {
+        tokens.push(claim(&redis, 2).await.unwrap()[0].0.token);
+        site.run::<()>("DEL PREFIX_stamp").await;
+    }
     assert!(tokens.is_sorted_by(|one, next| one < next), "{tokens:?}");
 }
 

@@ -26,8 +26,8 @@ impl Redis {
         let next_due = u64::try_from(integer(&next_due)?).ok().map(Duration::from_micros);
         let mut claimed = Claimed { jobs: Vec::new(), next_due };
         let mut wrecks = Vec::new();
-        let found = list(ids)?.into_iter().zip(list(records)?);
-        for (token, (id, record)) in (count::<u64>(&token)?..).zip(found) {
+        let token = count(&token)?;
+        for (id, record) in list(ids)?.into_iter().zip(list(records)?) {
             let id = job_id(id)?;
             match read(id, &bytes(record)?, now) {
                 Ok(stored) => {

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use redis::io::tcp::TcpSettings;
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use super::error::fault;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Name;
 
@@ -64,8 +63,8 @@ impl Settings {
         }
     }
 
-    pub(super) fn client(&self) -> Result<Client> {
-        Client::open(self.info.clone()).map_err(fault)
+    pub(super) fn info(&self) -> ConnectionInfo {
+        self.info.clone()
     }
 
     /// What every key begins with. The braces make it the part by which a cluster finds a key's slot.

@@ -81,7 +81,7 @@ fn of_code(code: &str, error: &RedisError) -> Error {
         "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" => Error::unavailable("redis is not whole for the moment"),
         "BUSY" => Error::unavailable("redis is busy with a script that does not end"),
         "MOVED" | "ASK" => {
-            lasting("this node of the cluster does not have the prefix's keys; the URL has to name the one that does")
+            Error::unavailable("the prefix's keys are on their way from one node of the cluster to another")
         }
         "CROSSSLOT" => lasting("redis keeps the prefix's keys in different slots, which is a defect in taskwright"),
         "WRONGTYPE" => Error::new(

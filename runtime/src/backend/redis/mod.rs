@@ -35,6 +35,7 @@
 //! It decides without knowing what time it is: `present` says how.
 //!
 //! One connection carries all commands, another listens for hints; each is made anew when it broke.
+//! In a cluster any node may be named: the connection follows the keys to the node that has them.
 
 use std::fmt;
 
@@ -105,7 +106,7 @@ impl Redis {
     pub async fn connect_with(url: &str, clock: Clock) -> Result<Self> {
         let settings = Settings::parse(url)?;
         let location = settings.to_string();
-        let link = Link::new(settings.client()?, settings.base(), clock);
+        let link = Link::new(settings.info(), settings.base(), clock);
         let server = server::look_at(&link).await.map_err(|error| error.context("server", location.clone()))?;
         let info = Info {
             name: "redis",

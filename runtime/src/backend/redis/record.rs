@@ -111,6 +111,11 @@ pub(super) fn tail(job: &Job, until: Option<Timestamp>) -> Result<Vec<u8>> {
     Ok(tail)
 }
 
+/// The length of a tail's beginning, which ends with the queue.
+pub(super) fn beginning_of(job: &Job) -> usize {
+    4 + job.spec.queue.as_str().len()
+}
+
 fn unwritable() -> Error {
     Error::new(ErrorKind::Codec, "a job does not encode")
 }

@@ -23,6 +23,8 @@ pub(super) struct Server {
 
 /// Looks at the server, and refuses one that can't keep jobs.
 pub(super) async fn look_at(link: &Link) -> Result<Server> {
+    // In a cluster this leads to the node that has the keys, which is the one to look at.
+    let schema = schema_found(link).await?;
     let mut warnings = Vec::new();
     let about = match link.command(&redis::cmd("INFO")).await {
         Ok(about) => text(about)?,
@@ -39,7 +41,7 @@ pub(super) async fn look_at(link: &Link) -> Result<Server> {
             "this redis is a replica, which takes no writes; the URL has to name the primary",
         ));
     }
-    let schema = schema(link).await?;
+    let schema = bring_up(link, schema).await?;
     probe(link).await?;
     if let Some(policy) = about("maxmemory_policy").filter(|policy| *policy != "noeviction") {
         warnings.push(format!(
@@ -68,19 +70,28 @@ fn refuse_too_old(version: Option<&str>) -> Result<()> {
     ))
 }
 
-/// Reads the schema's version, and writes it where there is none.
-///
-/// Versions only ever add, so that this program still runs on what the next one writes (P17).
-async fn schema(link: &Link) -> Result<Schema> {
-    let key = link.key("schema");
-    let found = match link.command(redis::cmd("GET").arg(&key)).await? {
-        Value::Nil => {
-            link.command(redis::cmd("SET").arg(&key).arg(KNOWN).arg("NX")).await?;
-            bytes(link.command(redis::cmd("GET").arg(&key)).await?)?
-        }
+/// The schema's version as it stands there.
+async fn schema_found(link: &Link) -> Result<Option<String>> {
+    let found = match link.command(redis::cmd("GET").arg(link.key("schema"))).await? {
+        Value::Nil => return Ok(None),
         found => bytes(found)?,
     };
-    let found = String::from_utf8_lossy(&found).into_owned();
+    Ok(Some(String::from_utf8_lossy(&found).into_owned()))
+}
+
+/// Writes the schema's version where there is none, and refuses one that this program can't work with.
+///
+/// Versions only ever add, so that this program still runs on what the next one writes (P17).
+async fn bring_up(link: &Link, found: Option<String>) -> Result<Schema> {
+    let key = link.key("schema");
+    let found = if found.is_some() {
+        found
+    } else {
+        link.command(redis::cmd("SET").arg(&key).arg(KNOWN).arg("NX")).await?;
+        // Another program may have been faster.
+        schema_found(link).await?
+    };
+    let found = found.ok_or_else(strange)?;
     let Some(version) = found.parse::<i64>().ok().filter(|version| *version > 0) else {
         let message = format!(
             "{key} is `{}`, which is no version of taskwright's keys; delete it, or choose another prefix",

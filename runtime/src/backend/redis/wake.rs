@@ -49,7 +49,7 @@ impl Redis {
         if let Some(sender) = current.as_ref().and_then(WeakSender::upgrade) {
             return Ok(sender.subscribe());
         }
-        let (mut sink, stream) = self.link.client().get_async_pubsub().await.map_err(fault)?.split();
+        let (mut sink, stream) = self.link.client().await?.get_async_pubsub().await.map_err(fault)?.split();
         sink.subscribe(self.link.key("news")).await.map_err(fault)?;
         let (sender, hints) = broadcast::channel(MOST_PENDING);
         *current = Some(sender.downgrade());

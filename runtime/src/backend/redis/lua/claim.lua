@@ -2,8 +2,8 @@
 --
 -- ARGV[2]: the worker, [3]: how long a lease lives, [4]: the most jobs of all. Then for each queue: its name, the most
 -- jobs of it.
--- Answers the present, how long until there may be more (-1: nobody knows of any), the first lease's token (the others'
--- follow it), and the jobs' ids and records.
+-- Answers the present, how long until there may be more (-1: nobody knows of any), the leases' token,
+-- and the jobs' ids and records.
 -- Keys: paused, ready:QUEUE, later:QUEUE, retry:QUEUE, overdue:QUEUE, jobs; leases, lapses, running, expiring, stamp.
 --
 -- What is due is popped at once, which also lets this run on a server whose memory is full.
@@ -25,7 +25,9 @@ for name, type in pairs({ leases = 'hash', lapses = 'zset', expiring = 'zset', r
     must_be(type, name)
 end
 
-local ids, records, queues = {}, {}, {}
+local ids, records, count = {}, {}, 0
+local leases, lapses = {}, {}
+local lapse = string.format('%.0f', now + ttl)
 
 local function move_what_is_due(queue)
     for _, from in ipairs({ 'later:', 'retry:' }) do
@@ -33,7 +35,7 @@ local function move_what_is_due(queue)
         if #due > 0 then
             local entries = {}
             for _, turn in ipairs(due) do
-                entries[#entries + 1] = 0
+                entries[#entries + 1] = '0'
                 entries[#entries + 1] = turn
             end
             call('ZREM', key(from .. queue), unpack(due))
@@ -43,7 +45,7 @@ local function move_what_is_due(queue)
 end
 
 -- Takes the job of a turn, unless it is gone or has ended, has expired, or a clock that was turned back made it early.
-local function take(queue, turn, id, record)
+local function take(queue, lease, turn, id, record)
     if not record or is_finished(record) then
         return false
     end
@@ -55,19 +57,22 @@ local function take(queue, turn, id, record)
     if expires ~= 0 then
         if expires <= now then
             -- The reaper ends it.
-            call('ZADD', key('overdue:' .. queue), 0, turn)
+            call('ZADD', key('overdue:' .. queue), '0', turn)
             return false
         end
         write('ZREM', 'expiring', id)
     end
-    ids[#ids + 1] = id
-    records[#records + 1] = record
-    queues[#queues + 1] = queue
+    ids[count + 1], records[count + 1] = id, record
+    leases[2 * count + 1], leases[2 * count + 2] = id, lease
+    lapses[2 * count + 1], lapses[2 * count + 2] = lapse, id
+    count = count + 1
     return true
 end
 
 local function claim_from(queue, room)
     local taken, looked = 0, 0
+    -- One for all jobs of the queue: a lease belongs to its job, and is told from the others of that by its token.
+    local lease = pack('>i8', next_stamp) .. worker .. pack('>i8', now) .. queue
     while taken < room and looked < LOOKED do
         local popped = call('ZPOPMIN', key('ready:' .. queue), room - taken)
         if #popped == 0 then
@@ -79,7 +84,7 @@ local function claim_from(queue, room)
             found[#found + 1] = popped[at]:sub(11)
         end
         for index, record in ipairs(gather('HMGET', 'jobs', found)) do
-            if take(queue, turns[index], found[index], record) then
+            if take(queue, lease, turns[index], found[index], record) then
                 taken = taken + 1
             end
         end
@@ -97,7 +102,7 @@ for at = 5, #ARGV, 2 do
             must_be('zset', name .. queue)
         end
         move_what_is_due(queue)
-        claim_from(queue, math.min(tonumber(ARGV[at + 1]), limit - #ids))
+        claim_from(queue, math.min(tonumber(ARGV[at + 1]), limit - count))
         if call('EXISTS', key('ready:' .. queue)) == 1 then
             may_be_due_in(0)
         end
@@ -110,14 +115,10 @@ for at = 5, #ARGV, 2 do
     end
 end
 
-local first = 0
-for index, id in ipairs(ids) do
-    local token = stamp()
-    if index == 1 then
-        first = token
-    end
-    write('HSET', 'leases', id, pack('>i8', token) .. worker .. pack('>i8', now) .. queues[index])
-    write('ZADD', 'lapses', now + ttl, id)
+if count > 0 then
+    stamp()
+    write_all('HSET', 'leases', leases)
+    write_all('ZADD', 'lapses', lapses)
+    commit()
 end
-commit()
-return { now, next_due, first, ids, records }
+return { now, next_due, next_stamp, ids, records }

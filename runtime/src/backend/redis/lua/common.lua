@@ -40,16 +40,26 @@ for _, command in ipairs(ORDER) do
     writes[command] = {}
 end
 
-local function write(command, name, first, second)
+local function written(command, name)
     local list = writes[command][name]
     if not list then
         list = {}
         writes[command][name] = list
     end
+    return list
+end
+
+local function write(command, name, first, second)
+    local list = written(command, name)
     list[#list + 1] = first
     if second ~= nil then
         list[#list + 1] = second
     end
+end
+
+-- The same for many members, none of which this script has written to that key; the list is not to be changed after.
+local function write_all(command, name, list)
+    writes[command][name] = list
 end
 
 -- A lease is its token, the worker, when it was claimed, and the queue: 8, 16, 8 bytes, and the rest.
@@ -62,19 +72,18 @@ local function must_be(type, name)
     end
 end
 
--- A number that is higher than every one given before, also after a server that came back without its latest writes:
--- it follows the time where that is ahead. It marks every version of a record and every lease.
-local last_stamp
+-- A number that is higher than those of all scripts before, also after a server that came back without its latest
+-- writes: it follows the time where that is ahead. It marks the records and the leases that this script writes.
+local next_stamp
 local stamped = false
 local function read_stamp()
-    last_stamp = last_stamp or math.max(tonumber(call('GET', key('stamp'))) or 0, real - 1)
+    next_stamp = next_stamp or math.max((tonumber(call('GET', key('stamp'))) or 0) + 1, real)
 end
 
 local function stamp()
     read_stamp()
     stamped = true
-    last_stamp = last_stamp + 1
-    return last_stamp
+    return next_stamp
 end
 
 -- A moment as the caller writes it: `+micros` from now, or micros since 1970.
@@ -87,8 +96,8 @@ end
 
 -- A record: its version, its stamp, when it was written, due and expires (0: never), then what only the program
 -- reads, which begins with the state's letter, the turn's priority and the queue.
-local function record_of(due, expires, tail)
-    return pack('>Bi8i8i8i8', 1, stamp(), now, due, expires) .. tail
+local function head_of(due, expires)
+    return pack('>Bi8i8i8i8', 1, stamp(), now, due, expires)
 end
 
 -- Its format and its stamp, by which one that was changed meanwhile is told.
@@ -136,10 +145,10 @@ end
 
 -- Puts a job among the waiting.
 local function lay_waiting(id, due, expires, tail)
-    local record = record_of(due, expires, tail)
+    local record = head_of(due, expires) .. tail
     local queue = queue_of(record)
     if due <= now then
-        write('ZADD', 'ready:' .. queue, 0, turn_of(record, id))
+        write('ZADD', 'ready:' .. queue, '0', turn_of(record, id))
     else
         write('ZADD', later_of(record), due, turn_of(record, id))
     end
@@ -153,7 +162,7 @@ end
 
 -- Puts a job among the finished.
 local function lay_finished(id, due, expires, ends, tail)
-    local record = record_of(due, expires, tail)
+    local record = head_of(due, expires) .. tail
     write('HSET', 'jobs', id, record)
     write('ZADD', 'done:' .. letter_of(record), ends, id)
     outcomes = true
@@ -224,7 +233,7 @@ local function commit()
         end
     end
     if stamped then
-        call('SET', key('stamp'), string.format('%.0f', last_stamp))
+        call('SET', key('stamp'), string.format('%.0f', next_stamp))
     end
     local news = {}
     if queues_told > 64 then

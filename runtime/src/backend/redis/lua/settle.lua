@@ -19,7 +19,7 @@ while at <= #ARGV do
     at = at + LENGTH[ARGV[at + 2]]
 end
 local leases = gather('HMGET', 'leases', ids)
-local reasons = gather('HMGET', 'calledoff', ids)
+local reasons = call('EXISTS', key('calledoff')) == 1 and gather('HMGET', 'calledoff', ids) or {}
 
 local function expires_at(place)
     return ARGV[place] == '' and 0 or moment(ARGV[place])
@@ -27,6 +27,7 @@ end
 
 must_be('hash', 'running')
 local answers, ended, ended_of = {}, {}, {}
+local gone, forgotten = {}, {}
 for index, id in ipairs(ids) do
     local place = places[index]
     local kind, unique = ARGV[place + 2], ARGV[place + 3]
@@ -42,10 +43,7 @@ for index, id in ipairs(ids) do
         ended[id] = true
         local queue = lease:sub(33)
         ended_of[queue] = (ended_of[queue] or 0) + 1
-        write('HDEL', 'leases', id)
-        write('ZREM', 'lapses', id)
-        write('HDEL', 'progress', id)
-        write('HDEL', 'calledoff', id)
+        gone[#gone + 1] = id
         if kind == 'w' then
             lay_waiting(id, moment(ARGV[place + 4]), expires_at(place + 5), ARGV[place + 6])
         else
@@ -53,10 +51,23 @@ for index, id in ipairs(ids) do
             if kind == 'f' then
                 lay_finished(id, moment(ARGV[place + 4]), expires_at(place + 5), moment(ARGV[place + 6]), ARGV[place + 7])
             else
-                forget(id)
+                forgotten[#forgotten + 1] = id
             end
         end
     end
+end
+if #gone > 0 then
+    write_all('HDEL', 'leases', gone)
+    write_all('ZREM', 'lapses', gone)
+    for _, name in ipairs({ 'progress', 'calledoff' }) do
+        if call('EXISTS', key(name)) == 1 then
+            write_all('HDEL', name, gone)
+        end
+    end
+end
+if #forgotten > 0 then
+    write_all('HDEL', 'jobs', forgotten)
+    write_all('ZREM', 'ids', forgotten)
 end
 commit()
 for queue, count in pairs(ended_of) do
