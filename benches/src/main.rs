@@ -3,6 +3,7 @@
 //! Everything is measured side by side in one run and told as ratios, since no two machines are alike.
 
 mod baseline;
+mod codec;
 mod engine;
 mod idle;
 mod latency;
@@ -79,6 +80,7 @@ async fn measure(scale: &Scale) -> anyhow::Result<Report> {
     let mut report = Report::default();
     for round in 1..=scale.rounds {
         eprintln!("throughput, round {round} of {}", scale.rounds);
+        codec::measure(&mut report, scale)?;
         baseline::measure(&mut report, scale).await?;
         engine::measure(&mut report, scale).await?;
     }

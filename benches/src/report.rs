@@ -26,6 +26,7 @@ pub(crate) enum Measure {
     IdleProcessor,
     RescueMedian,
     RescueSlowest,
+    WriteAndRead,
 }
 
 impl Measure {
@@ -46,6 +47,7 @@ impl Measure {
             Self::IdleProcessor => "idle worker, share of a core",
             Self::RescueMedian => "kill -9 to rerun, lease 3 s, median",
             Self::RescueSlowest => "kill -9 to rerun, lease 3 s, slowest",
+            Self::WriteAndRead => "write and read a payload",
         }
     }
 
@@ -55,9 +57,12 @@ impl Measure {
             Self::DispatchOne => Self::RawInsertOne,
             Self::DispatchTogether | Self::DispatchMany => Self::RawInsert,
             Self::Drain | Self::DrainKept => Self::RawDelete,
+            Self::WriteAndRead => Self::WriteAndRead,
             _ => return None,
         };
         match store {
+            "payload" => Some(("plain rmp-serde".to_owned(), raw)),
+            "plain rmp-serde" => None,
             "memory" => Some(("tokio channel".to_owned(), Self::Channel)),
             sqlite => Some((format!("raw {sqlite}"), raw)),
         }

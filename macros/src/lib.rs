@@ -80,7 +80,7 @@ use proc_macro::TokenStream;
 ///
 /// | option | meaning |
 /// |---|---|
-/// | `name = "mail.receipt"` | the name on the queue, else `crate_name::function_name` |
+/// | `name = "mail.receipt"` | the name on the queue, else `package::function` |
 /// | `aliases = ["old.name"]` | earlier names, still accepted by workers |
 /// | `queue = "mail"` | the queue its jobs wait in |
 /// | `priority = 5` | from -32768 to 32767, higher goes first |
@@ -131,7 +131,7 @@ pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 ///
 /// `#[task(..)]` takes the options of [the attribute](macro@task), except `struct` and `retry_if`.
-/// The name on the queue is `crate_name::StructName`.
+/// The name on the queue is `package::StructName`.
 #[proc_macro_derive(Task, attributes(task))]
 pub fn derive_task(item: TokenStream) -> TokenStream {
     stages::derive(&item.into()).into()

@@ -169,7 +169,12 @@ impl App {
     ///
     /// # Errors
     ///
-    /// As [`App::worker`]; a worker that has started does not fail.
+    /// Only before the first claim, when this program and its backend don't fit together:
+    /// [`ErrorKind::Wiring`](crate::ErrorKind::Wiring) when no task is registered, two have one name, or one needs state
+    /// that nobody gave (as [`Registry::linked`] and [`App::worker`] say), and
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when a task asks for what this backend does not offer,
+    /// and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when an option is out of range.
+    /// A worker that has started does not fail: it waits for a store that is away, and says so.
     pub async fn run_worker(self, client: Client, shutdown: Shutdown) -> Result<Summary> {
         self.worker(client)?.run(shutdown).await
     }

@@ -71,6 +71,7 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        App, Backoff, Client, Context, Dispatch, JobHandle, JobId, Run, Task, TaskError, TaskExt, TaskResult, task,
+        App, Backoff, Client, Context, Dispatch, JobHandle, JobId, Run, Shutdown, Task, TaskError, TaskExt, TaskResult,
+        task,
     };
 }

@@ -283,7 +283,8 @@ impl StdError for TaskError {
 /// A task's name, options and shape, known at compile time.
 #[derive(Debug)]
 pub struct Definition {
-    /// The wire name: `crate_name::function_name` unless the attribute says otherwise.
+    /// The wire name: `package::function`, unless the attribute says otherwise. The package is called as in its
+    /// manifest, dashes included, and no modules come between, so that a function can move.
     pub name: &'static str,
     /// Earlier names, still accepted.
     pub aliases: &'static [&'static str],
