@@ -49,6 +49,7 @@ pub struct App {
     layers: crate::worker::Layers,
     options: WorkerOptions,
     url: Option<String>,
+    store_url: Option<String>,
     /// For all jobs that this program dispatches.
     jobs: JobOptions,
     #[cfg(feature = "cli")]
@@ -102,6 +103,14 @@ impl App {
         self
     }
 
+    /// The backend that keeps the record of jobs which a broker at [`url`](App::url) only carries; stronger than
+    /// configuration.
+    #[must_use]
+    pub fn store_url(mut self, url: impl Into<String>) -> Self {
+        self.store_url = Some(url.into());
+        self
+    }
+
     /// Adds a command to the generated program.
     ///
     /// Its handler is given a client of the program's backend, and what the command line said.
@@ -141,7 +150,11 @@ impl App {
     /// [`Client::connect`] says.
     pub async fn client(&self) -> Result<Client> {
         let url = self.url.as_deref().unwrap_or(DEFAULT_URL);
-        let client = Client::builder().options(self.jobs.clone()).connect(url).await?;
+        let builder = Client::builder().options(self.jobs.clone());
+        let client = match &self.store_url {
+            None => builder.connect(url).await?,
+            Some(store) => builder.connect_with_store(url, store).await?,
+        };
         client.install();
         Ok(client)
     }
@@ -184,12 +197,16 @@ impl App {
 #[cfg(feature = "cli")]
 impl App {
     /// As configuration and command line say, before the application's own code.
-    pub(crate) fn configured(url: String, jobs: JobOptions, options: WorkerOptions) -> Self {
-        Self { url: Some(url), jobs, options, ..Self::default() }
+    pub(crate) fn configured(
+        (url, store_url): (String, Option<String>),
+        jobs: JobOptions,
+        options: WorkerOptions,
+    ) -> Self {
+        Self { url: Some(url), store_url, jobs, options, ..Self::default() }
     }
 
-    pub(crate) fn decided(&self) -> (&str, &WorkerOptions) {
-        (self.url.as_deref().unwrap_or(DEFAULT_URL), &self.options)
+    pub(crate) fn decided(&self) -> ((&str, Option<&str>), &WorkerOptions) {
+        ((self.url.as_deref().unwrap_or(DEFAULT_URL), self.store_url.as_deref()), &self.options)
     }
 
     pub(crate) fn take_commands(&mut self) -> Vec<crate::cli::AddedCommand> {

@@ -390,6 +390,15 @@ impl ClientBuilder {
         Ok(self.build(crate::backend::connect::connect(url).await?))
     }
 
+    /// A client of the broker that `url` names, with the record of its jobs where `store_url` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect_with_store`](crate::backend::connect::connect_with_store).
+    pub async fn connect_with_store(self, url: &str, store_url: &str) -> Result<Client> {
+        Ok(self.build(crate::backend::connect::connect_with_store(url, store_url).await?))
+    }
+
     /// A client of a backend that is already there.
     #[must_use]
     pub fn build(self, backend: Arc<dyn Backend>) -> Client {

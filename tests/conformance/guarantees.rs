@@ -40,12 +40,13 @@ const PROMISES: [(Promise, &str); 17] = [
 ];
 
 /// What some backends can do and others can't.
-const ABILITIES: [(Ability, &str); 7] = [
+const ABILITIES: [(Ability, &str); 8] = [
     (Ability::Results, "results that can be awaited"),
     (Ability::Wake, "wake-up instead of polling"),
     (Ability::Leader, "one elected worker for maintenance"),
     (Ability::Inspect, "list, count, retry, delete, pause"),
     (Ability::Transaction, "dispatch in the caller's transaction"),
+    (Ability::Ledger, "may be the record of what a broker carries"),
     (Ability::Record, "a job is known by its id: repeated pushes, unique keys, calling off"),
     (Ability::Leases, "a lease outlives the connection that took it"),
 ];

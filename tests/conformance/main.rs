@@ -12,7 +12,7 @@ use taskwright::testing::conformance::{Case, cases};
 use taskwright_tests::servers::{Kind, Server};
 use taskwright_tests::toy::FreshToy;
 
-use self::stores::{FreshMemory, FreshPostgres, FreshRabbitMq, FreshRedis, FreshSqlite};
+use self::stores::{FreshCarried, FreshMemory, FreshPostgres, FreshRabbitMq, FreshRedis, FreshSqlite};
 
 mod guarantees;
 mod stores;
@@ -42,6 +42,7 @@ fn main() -> std::io::Result<ExitCode> {
         (Kind::Postgres, Suite::new("postgres", "Postgres", FreshPostgres)),
         (Kind::Redis, Suite::new("redis", "Redis", FreshRedis)),
         (Kind::RabbitMq, Suite::new("rabbitmq", "RabbitMQ", FreshRabbitMq)),
+        (Kind::RabbitMq, Suite::new("rabbitmq+store", "RabbitMQ with SQLite", FreshCarried::new(&folder))),
     ];
     let wanted = suites.len() + servers.len();
     let servers = servers.into_iter().filter(|(kind, _)| Server::exists(*kind));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use sqlx::{PgPool, SqlitePool};
 use taskwright::backend::memory::Memory;
-use taskwright::backend::rabbitmq::RabbitMq;
+use taskwright::backend::rabbitmq::{Carried, RabbitMq};
 use taskwright::backend::redis::Redis;
 use taskwright::backend::sql::postgres::Postgres;
 use taskwright::backend::sql::sqlite::Sqlite;
@@ -19,8 +19,48 @@ use taskwright::time::Clock;
 use taskwright::{Error, Name, Result};
 use taskwright_tests::servers::{Kind, Server};
 
-/// What every store can do that has no connections to lend.
-const ALL_BUT_TRANSACTIONS: &[Ability] = &[
+/// Queues of a broker that carry the jobs of a database in a folder.
+pub(crate) struct FreshCarried {
+    store: FreshSqlite,
+}
+
+impl FreshCarried {
+    pub(crate) fn new(folder: impl AsRef<Path>) -> Self {
+        Self { store: FreshSqlite::new(folder) }
+    }
+}
+
+#[async_trait]
+impl Setup for FreshCarried {
+    fn abilities(&self) -> &'static [Ability] {
+        self.store.abilities()
+    }
+
+    async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
+        let url = format!("{}?prefix={store}", url_of(Kind::RabbitMq)?);
+        Ok(Arc::new(Carried::connect(&url, self.store.open(store, clock).await?).await?))
+    }
+
+    async fn begin(&self, store: &Name) -> Result<Box<dyn OpenTransaction>> {
+        self.store.begin(store).await
+    }
+}
+
+/// What a store in memory can do, which has no connections to lend.
+const OF_MEMORY: &[Ability] = &[
+    Ability::Results,
+    Ability::Wake,
+    Ability::Leader,
+    Ability::Inspect,
+    Ability::Ledger,
+    Ability::Reopen,
+    Ability::Record,
+    Ability::Leases,
+    Ability::Clock,
+];
+
+/// What Redis can do.
+const OF_REDIS: &[Ability] = &[
     Ability::Results,
     Ability::Wake,
     Ability::Leader,
@@ -40,7 +80,7 @@ pub(crate) struct FreshMemory {
 #[async_trait]
 impl Setup for FreshMemory {
     fn abilities(&self) -> &'static [Ability] {
-        ALL_BUT_TRANSACTIONS
+        OF_MEMORY
     }
 
     async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
@@ -156,7 +196,7 @@ pub(crate) struct FreshRedis;
 #[async_trait]
 impl Setup for FreshRedis {
     fn abilities(&self) -> &'static [Ability] {
-        ALL_BUT_TRANSACTIONS
+        OF_REDIS
     }
 
     async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {

@@ -7,7 +7,7 @@ use lapin::message::BasicGetMessage;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use taskwright::backend::rabbitmq::RabbitMq;
+use taskwright::backend::rabbitmq::{Carried, RabbitMq};
 use taskwright::backend::{Backend, Claim, Push, Pushed, QueueClaim, Settled, Settlement};
 use taskwright::job::{BatchId, Job, Lease, WorkerId};
 use taskwright::policy::Verdict;
@@ -43,6 +43,11 @@ impl Site {
         Handle(Arc::new(RabbitMq::connect(&self.url(options)).await.unwrap()))
     }
 
+    /// With this store as the record.
+    pub(crate) async fn open_on(&self, store: Arc<dyn Backend>) -> Handle {
+        Handle(Arc::new(Carried::connect(&self.url(""), store).await.unwrap()))
+    }
+
     /// The broker's name of a queue: `jobs/mail`, `dead`.
     pub(crate) fn queue(&self, rest: &str) -> String {
         format!("{}/{rest}", self.prefix)
@@ -66,6 +71,12 @@ impl Stranger {
         self.channel.queue_declare(queue.into(), durable, arguments).await.unwrap();
     }
 
+    /// How many messages lie in a queue.
+    pub(crate) async fn count(&self, queue: &str) -> u32 {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        self.channel.queue_declare(queue.into(), passive, FieldTable::default()).await.unwrap().message_count()
+    }
+
     pub(crate) async fn send(&self, queue: &str, body: &[u8]) {
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
         self.channel.basic_publish("".into(), queue.into(), options, body, properties).await.unwrap();
@@ -77,7 +88,7 @@ impl Stranger {
 }
 
 /// A backend with short words for what these tests do.
-pub(crate) struct Handle(pub(crate) Arc<RabbitMq>);
+pub(crate) struct Handle(pub(crate) Arc<dyn Backend>);
 
 pub(crate) fn mail() -> Name {
     Name::new("mail").unwrap()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use taskwright::State;
-use taskwright::backend::{Backend, Settled};
+use taskwright::backend::Settled;
 use taskwright::job::{Ending, Failure, FailureKind, Job};
 use taskwright::policy::Verdict;
 use taskwright::time::Timestamp;

@@ -4,4 +4,5 @@
 
 mod broker;
 mod carrying;
+mod record;
 mod trouble;

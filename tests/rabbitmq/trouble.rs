@@ -7,7 +7,7 @@ use lapin::options::QueueDeleteOptions;
 use lapin::types::{FieldTable, ShortString};
 use taskwright::ErrorKind;
 use taskwright::backend::connect::connect;
-use taskwright::backend::{Hint, Settled, Wake};
+use taskwright::backend::{Hint, Settled};
 use taskwright::testing::eventually;
 use taskwright_tests::servers::{Kind, Server};
 
@@ -101,7 +101,7 @@ async fn broker_that_dies_loses_nothing_and_is_found_again() {
     let Some(server) = Server::private(Kind::RabbitMq) else { return };
     let site = Site::on(&server);
     let handle = site.open().await;
-    let mut listener = handle.0.listen().await.unwrap();
+    let mut listener = handle.0.wake().unwrap().listen().await.unwrap();
     let lost = handle.push(job()).await;
     let held = handle.next().await;
     let waiting = handle.push(job()).await;
@@ -127,7 +127,7 @@ async fn broker_that_dies_loses_nothing_and_is_found_again() {
         "a crash of the broker is none of a worker"
     );
     assert_eq!(handle.complete(&held).await, Settled::LeaseLost);
-    let mut listener = handle.0.listen().await.unwrap();
+    let mut listener = handle.0.wake().unwrap().listen().await.unwrap();
     handle.push(job()).await;
     assert_eq!(listener.next().await.unwrap(), Hint::Jobs(mail()));
 }

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use taskwright::backend::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Limits, Push, Pushed, Reap,
-    Reaped, Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limits, Push, Pushed,
+    Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
 };
 use taskwright::testing::Setup;
 use taskwright::testing::conformance::Ability;
@@ -120,6 +120,10 @@ impl Backend for Toy {
 
     fn inspect(&self) -> Option<&dyn Inspect> {
         Some(self)
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        None
     }
 
     /// `None`: there is no database in which a caller could have begun a transaction.

@@ -20,7 +20,7 @@ struct Scheme {
     feature: Option<&'static str>,
 }
 
-const SCHEMES: [Scheme; 5] = [
+static SCHEMES: [Scheme; 5] = [
     Scheme { name: "memory", aliases: &[], form: "`memory:` or `memory:NAME`", feature: None },
     Scheme { name: "sqlite", aliases: &[], form: "`sqlite:PATH/TO/FILE`", feature: Some("sqlite") },
     Scheme {
@@ -67,11 +67,9 @@ const SCHEMES: [Scheme; 5] = [
 /// # }
 /// ```
 pub async fn connect(url: &str) -> Result<Arc<dyn Backend>> {
-    let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(url))?;
-    let known = SCHEMES.iter().find(|known| known.name == scheme || known.aliases.contains(&scheme));
-    let known = known.ok_or_else(|| unknown(url))?;
+    let known = scheme_of(url)?;
     match known.name {
-        "memory" => Ok(Arc::new(memory(url, rest)?)),
+        "memory" => Ok(Arc::new(memory(url, url.split_once(':').map_or("", |(_, name)| name))?)),
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(crate::backend::sql::sqlite::Sqlite::connect(url).await?)),
         #[cfg(feature = "postgres")]
@@ -82,6 +80,35 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Backend>> {
         "amqp" => Ok(Arc::new(crate::backend::rabbitmq::RabbitMq::connect(url).await?)),
         _ => Err(not_compiled(known)),
     }
+}
+
+/// Connects to the broker that `url` names and to the backend that keeps the record of the jobs which it carries.
+///
+/// # Errors
+///
+/// [`ErrorKind::Invalid`] when `url` names a backend that keeps a record of its own, [`ErrorKind::Unsupported`] when the
+/// other can't keep one for a broker, and else those of [`connect`] for each of the two.
+pub async fn connect_with_store(url: &str, store_url: &str) -> Result<Arc<dyn Backend>> {
+    let known = scheme_of(url)?;
+    if known.name != "amqp" {
+        let (url, form) = (masked(url), "`amqp://USER:PASSWORD@HOST/VHOST`");
+        return Err(Error::invalid(format!(
+            "`{url}` keeps the record of its jobs itself; take away the setting `store_url`, or name a broker as {form}"
+        )));
+    }
+    let store = connect(store_url).await.map_err(|error| error.context("setting", "store_url"))?;
+    match store {
+        #[cfg(feature = "rabbitmq")]
+        store => Ok(Arc::new(crate::backend::rabbitmq::Carried::connect(url, store).await?)),
+        #[cfg(not(feature = "rabbitmq"))]
+        _ => Err(not_compiled(known)),
+    }
+}
+
+fn scheme_of(url: &str) -> Result<&'static Scheme> {
+    let (scheme, _) = url.split_once(':').ok_or_else(|| unknown(url))?;
+    let known = SCHEMES.iter().find(|known| known.name == scheme || known.aliases.contains(&scheme));
+    known.ok_or_else(|| unknown(url))
 }
 
 fn memory(url: &str, name: &str) -> Result<Memory> {
@@ -97,7 +124,7 @@ fn memory(url: &str, name: &str) -> Result<Memory> {
 }
 
 fn unknown(url: &str) -> Error {
-    let forms = SCHEMES.map(|scheme| scheme.form).join(", ");
+    let forms = SCHEMES.each_ref().map(|scheme| scheme.form).join(", ");
     Error::invalid(format!("`{}` names no backend; a URL is one of {forms}", masked(url)))
 }
 

@@ -42,7 +42,7 @@
 //!
 //! # Facets
 //!
-//! [`Results`], [`Wake`], [`Leader`], [`Inspect`] and [`Transaction`] are reached through methods that answer `None`
+//! [`Results`], [`Wake`], [`Leader`], [`Inspect`], [`Ledger`] and [`Transaction`] are reached through methods that answer `None`
 //! where the store can't do it.
 //! Nothing has a default body, so that a wrapper which forgets one does not compile.
 
@@ -142,6 +142,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Lists, counts, changes and prunes jobs, queues and workers.
     fn inspect(&self) -> Option<&dyn Inspect>;
+
+    /// Hands out jobs that another backend carries here by their ids.
+    fn ledger(&self) -> Option<&dyn Ledger>;
 
     /// Pushes inside a transaction that the caller began, and ends jobs inside one that their task wrote in.
     fn transaction(&self) -> Option<&dyn Transaction>;
@@ -404,6 +407,15 @@ pub enum Hint {
     Control,
     /// Anything may have happened.
     Everything,
+}
+
+/// Facet: the record of jobs whose ids a broker carries to their workers.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Hands out those of these jobs that are due (P2, P4, P10, P11), each under a lease, as a claim does.
+    ///
+    /// What does not wait any more, or not yet, is passed over, as are queues and limits of the claim.
+    async fn take(&self, claim: &Claim, ids: &[JobId]) -> Result<Vec<(Lease, Job)>>;
 }
 
 /// Facet: one worker among many.

@@ -158,8 +158,8 @@ fn start(
             .await
             .map_err(|error| Trouble::foreign("the program's own wiring failed", &*error))?;
         let mut settings = settings;
-        let (url, options) = app.decided();
-        settings.adopt(url, options);
+        let (urls, options) = app.decided();
+        settings.adopt(urls, options);
         let mut desk = Desk::new(settings, app, output)?;
         let exit = follow(program, args, arguments.command, &mut desk).await;
         desk.close().await;

@@ -64,6 +64,19 @@ pub const SETTINGS: &[Setting] = &[
         read: |settings| settings.url.clone(),
     },
     Setting {
+        key: "store_url",
+        flag: None,
+        takes: "a URL as `url` does, of SQLite or Postgres, or nothing",
+        about: "Where the record of jobs is that `url`, a RabbitMQ broker, only carries.",
+        default: None,
+        secret: true,
+        write: |settings, text| {
+            settings.store_url = if text.is_empty() { None } else { Some(url(text)?) };
+            Ok(())
+        },
+        read: |settings| settings.store_url.clone().unwrap_or_default(),
+    },
+    Setting {
         key: "queues",
         flag: Some("--queues"),
         takes: "names, separated by commas; `name=4` runs at most four jobs of it at once",

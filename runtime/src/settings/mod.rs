@@ -52,6 +52,8 @@ pub(crate) use sources::Sources;
 pub struct Settings {
     /// Where the jobs are.
     pub url: String,
+    /// Where the record of jobs is that the broker at `url` only carries.
+    pub store_url: Option<String>,
     /// How payloads of dispatched jobs are written.
     pub codec: Codec,
     /// How this program's worker works.
@@ -72,6 +74,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             url: crate::app::DEFAULT_URL.to_owned(),
+            store_url: None,
             codec: Codec::default(),
             worker: WorkerOptions::default(),
             health_addr: None,
@@ -123,13 +126,14 @@ impl Settings {
     /// An application that is wired as these settings say, before its own code.
     pub(crate) fn app(&self) -> App {
         let jobs = JobOptions { codec: Some(self.codec), ..JobOptions::default() };
-        App::configured(self.url.clone(), jobs, self.worker.clone())
+        App::configured((self.url.clone(), self.store_url.clone()), jobs, self.worker.clone())
     }
 
     /// Takes over what code has decided, and remembers which settings it changed.
-    pub(crate) fn adopt(&mut self, url: &str, worker: &WorkerOptions) {
+    pub(crate) fn adopt(&mut self, (url, store_url): (&str, Option<&str>), worker: &WorkerOptions) {
         let before = self.clone();
         url.clone_into(&mut self.url);
+        self.store_url = store_url.map(str::to_owned);
         self.worker = worker.clone();
         for setting in SETTINGS {
             if (setting.read)(&before) != (setting.read)(self) {
@@ -236,7 +240,7 @@ mod tests {
     fn code_overrides_are_remembered_as_such() {
         let mut settings = Settings::default();
         let worker = WorkerOptions { concurrency: 3, ..WorkerOptions::default() };
-        settings.adopt("sqlite:taskwright.db", &worker);
+        settings.adopt(("sqlite:taskwright.db", None), &worker);
         assert_eq!(settings.origin("concurrency"), "code");
         assert_eq!(settings.origin("lease"), "default");
     }

@@ -27,8 +27,8 @@ use tokio::sync::watch;
 
 use crate::backend::{
     Backend, Cancel, Cancelled, Change, Changed, Claim, Claimed, Completion, Extend, Extended, Fetched, Hint, Info,
-    Inspect, JobFilter, KeptOutcome, Leader, Listener, Push, Pushed, QueueStats, Reap, Reaped, Results, Retention,
-    Settled, Settlement, TaskTransaction, Term, Transaction, TransactionType, Wake, WorkerStats,
+    Inspect, JobFilter, KeptOutcome, Leader, Ledger, Listener, Push, Pushed, QueueStats, Reap, Reaped, Results,
+    Retention, Settled, Settlement, TaskTransaction, Term, Transaction, TransactionType, Wake, WorkerStats,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Job, JobId, Lease, Name, WorkerId};
@@ -388,6 +388,11 @@ impl Backend for Faulty {
 
     fn inspect(&self) -> Option<&dyn Inspect> {
         self.backend.inspect().map(|_| self as &dyn Inspect)
+    }
+
+    /// Without faults: what asks it is a backend too.
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        self.backend.ledger()
     }
 
     fn transaction(&self) -> Option<&dyn Transaction> {

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use super::Draft;
 use super::conformance::Ability;
 use crate::backend::{
-    Backend, Cancel, Cancelled, Claim, Extend, Extended, Fetched, InTransaction, Inspect, JobFilter, Leader, Push,
-    Pushed, QueueClaim, Reap, Reaped, Renewal, Results, Settled, Settlement, Transaction, Wake, WorkerRecord,
+    Backend, Cancel, Cancelled, Claim, Extend, Extended, Fetched, InTransaction, Inspect, JobFilter, Leader, Ledger,
+    Push, Pushed, QueueClaim, Reap, Reaped, Renewal, Results, Settled, Settlement, Transaction, Wake, WorkerRecord,
 };
 use crate::codec::{Codec, Payload};
 use crate::error::{Error, ErrorKind, Result};
@@ -253,6 +253,11 @@ impl Harness {
     /// The inspection facet.
     pub fn inspect(&self) -> Result<&dyn Inspect> {
         self.backend.inspect().ok_or_else(|| missing(Ability::Inspect))
+    }
+
+    /// The ledger facet.
+    pub fn ledger(&self) -> Result<&dyn Ledger> {
+        self.backend.ledger().ok_or_else(|| missing(Ability::Ledger))
     }
 
     /// The transaction facet.

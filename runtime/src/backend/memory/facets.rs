@@ -11,11 +11,11 @@ use super::slab::Slot;
 use super::store::{Entry, Place, Shelf, Store};
 use super::wake::News;
 use crate::backend::{
-    Cancelled, Change, Changed, Fetched, Inspect, JobFilter, KeptOutcome, Leader, QueueStats, Results, Retention, Term,
-    WorkerRecord, WorkerStats,
+    Cancelled, Change, Changed, Claim, Fetched, Inspect, JobFilter, KeptOutcome, Leader, Ledger, QueueStats, Results,
+    Retention, Term, WorkerRecord, WorkerStats,
 };
 use crate::error::Result;
-use crate::job::{Job, JobId, Name, Outcome, State, WorkerId};
+use crate::job::{Job, JobId, Lease, Name, Outcome, State, WorkerId};
 use crate::policy::state;
 use crate::time::Timestamp;
 
@@ -331,5 +331,12 @@ impl QueueStats {
         if state == State::Available {
             self.oldest = Some(self.oldest.map_or(due, |oldest| oldest.min(due)));
         }
+    }
+}
+
+#[async_trait]
+impl Ledger for Memory {
+    async fn take(&self, claim: &Claim, ids: &[JobId]) -> Result<Vec<(Lease, Job)>> {
+        self.operate(|store, now, _| store.take(claim, ids, now))
     }
 }

@@ -40,8 +40,8 @@ use async_trait::async_trait;
 use self::store::Store;
 use self::wake::{Listeners, News};
 use crate::backend::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Limits, Push, Pushed, Reap,
-    Reaped, Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limits, Push, Pushed,
+    Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Name;
@@ -222,6 +222,10 @@ impl Backend for Memory {
     }
 
     fn inspect(&self) -> Option<&dyn Inspect> {
+        Some(self)
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
         Some(self)
     }
 

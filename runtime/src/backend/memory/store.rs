@@ -135,6 +135,32 @@ impl Store {
         claimed.next_due = claimed.next_due.into_iter().chain(queue.next_due(now)).min();
     }
 
+    /// Claims these jobs where they wait and can run.
+    pub(super) fn take(&mut self, claim: &Claim, ids: &[JobId], now: Timestamp) -> Vec<(Lease, Job)> {
+        let mut taken = Vec::new();
+        for id in ids {
+            let Some(slot) = self.by_id.get(id).copied() else { continue };
+            let runs = self.jobs.get(slot).is_some_and(|Entry { job, place }| {
+                let paused = self.queues.get(&job.spec.queue).is_some_and(|queue| queue.paused);
+                matches!(place, Place::Waiting) && state::claimable(job, now) && !paused
+            });
+            if runs {
+                self.lift(slot);
+                taken.extend(self.lease(slot, claim, now));
+            }
+        }
+        taken
+    }
+
+    /// Gives a lease on a job that was lifted out of its place.
+    fn lease(&mut self, slot: Slot, claim: &Claim, now: Timestamp) -> Option<(Lease, Job)> {
+        let entry = self.jobs.get_mut(slot)?;
+        self.last_token += 1;
+        let held = Held { token: self.last_token, lapses: now.after(claim.ttl), called_off: None };
+        self.leases.add(held.lapses, slot, held.token);
+        Some(entry.lease_to(claim.worker, held, now))
+    }
+
     pub(super) fn extend(&mut self, extend: &Extend, now: Timestamp) -> Extended {
         let mut extended = Extended::default();
         for renewal in &extend.renewals {

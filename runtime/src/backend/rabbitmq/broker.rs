@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::future::{join_all, try_join_all};
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions,
+    BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
@@ -25,7 +25,6 @@ use super::error::{closed, fault, refused};
 use super::message::Message;
 use super::topology::{Place, Topology};
 use crate::error::{Error, Result};
-use crate::job::Name;
 
 /// How long the broker may take for one answer, in all.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -157,17 +156,16 @@ impl Broker {
     ///
     /// A consumer that exists for this moment only brings what is asked for and nothing ahead. The broker pauses a consumer after some hundreds of messages; a single `get` behind it tells whether the
     /// queue is empty.
-    pub(super) async fn take(&self, queue: &Name, limit: usize) -> Result<(Arc<Source>, Vec<Delivery>)> {
-        let place = Place::Jobs(queue.clone());
+    pub(super) async fn take(&self, place: &Place, limit: usize) -> Result<(Arc<Source>, Vec<Delivery>)> {
         let sender = self.sender().await?;
-        patiently("declare a queue", self.declare_on(&sender, &place)).await?;
+        patiently("declare a queue", self.declare_on(&sender, place)).await?;
         let taken = patiently("hand out messages", async {
-            let source = self.source(self.topology.queue(&place)).await?;
+            let source = self.source(self.topology.queue(place)).await?;
             let turn = source.turn.lock().await;
             let mut taken = Vec::new();
             while taken.len() < limit {
                 let count = u16::try_from(limit - taken.len()).unwrap_or(u16::MAX);
-                let last = source.take(&self.topology.queue(&place), count, &mut taken).await?;
+                let last = source.take(&self.topology.queue(place), count, &mut taken).await?;
                 let Some(last) = last else { break };
                 taken.push(last);
             }
@@ -177,7 +175,7 @@ impl Broker {
         .await;
         if taken.is_err() {
             // It may have been deleted.
-            sender.declared().remove(&place);
+            sender.declared().remove(place);
         }
         taken
     }
@@ -373,6 +371,13 @@ impl Source {
 pub(super) async fn acknowledge<'a>(ackers: impl IntoIterator<Item = &'a Acker>) -> Vec<bool> {
     let acks = ackers.into_iter().map(|acker| acker.ack(lapin::options::BasicAckOptions::default()));
     join_all(acks).await.into_iter().map(|acked| acked.unwrap_or(false)).collect()
+}
+
+/// Puts messages back into their queue.
+pub(super) async fn give_back<'a>(ackers: impl IntoIterator<Item = &'a Acker>) {
+    let back = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+    // Those whose channel is gone are back already.
+    let _ = join_all(ackers.into_iter().map(|acker| acker.nack(back))).await;
 }
 
 async fn patiently<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {

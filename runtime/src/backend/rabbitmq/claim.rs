@@ -9,6 +9,7 @@ use super::broker::{Broker, Source, acknowledge};
 use super::epoch::Epoch;
 use super::leases::Leases;
 use super::message::{Message, left_to_wait, read};
+use super::topology::Place;
 use super::{RabbitMq, whole};
 use crate::backend::{Claim, Claimed, QueueClaim};
 use crate::error::Result;
@@ -70,10 +71,11 @@ impl Round {
     }
 
     async fn of_queue(&self, queue: &QueueClaim, room: usize) -> Result<Vec<(Lease, Job)>> {
+        let place = Place::Jobs(queue.queue.clone());
         let mut jobs = Vec::new();
         while jobs.len() < room {
             let asked = room - jobs.len();
-            let (source, deliveries) = self.broker.take(&queue.queue, asked).await?;
+            let (source, deliveries) = self.broker.take(&place, asked).await?;
             let count = deliveries.len();
             let (found, passed) = self.sort(deliveries);
             jobs.extend(found.into_iter().map(|(job, delivery)| {

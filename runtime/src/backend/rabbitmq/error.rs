@@ -79,6 +79,6 @@ pub(super) fn closed() -> Error {
 /// What asks for more than messages alone can do.
 pub(super) fn needs_a_store(what: &str) -> Error {
     let message =
-        format!("rabbitmq {what}; dispatch such jobs to a second backend, one that keeps a record of its jobs");
+        format!("rabbitmq {what}; name a second backend that keeps a record of its jobs in the setting `store_url`");
     Error::new(ErrorKind::Unsupported, message)
 }

@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use super::topology::{Place, Rung, Topology};
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::Job;
+use crate::job::{Job, JobId, JobSpec};
 use crate::time::Timestamp;
 
 /// Milliseconds that a message has still to wait once it reaches the queue of its jobs.
@@ -47,6 +47,14 @@ impl Message {
         Ok(Self { place, key, body: encode(job)?, properties })
     }
 
+    /// The id of a job that a store knows.
+    pub(super) fn id(topology: &Topology, spec: &JobSpec) -> Self {
+        let place = Place::Ids(spec.queue.clone());
+        let priority = Topology::level(spec.priority);
+        let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_priority(priority);
+        Self { key: topology.queue(&place), place, body: spec.id.as_bytes().to_vec(), properties }
+    }
+
     /// A job that was discarded.
     pub(super) fn dead(topology: &Topology, job: &Job) -> Result<Self> {
         let body = encode(job)?;
@@ -78,6 +86,11 @@ fn properties(job: &Job) -> BasicProperties {
 
 fn encode(job: &Job) -> Result<Vec<u8>> {
     rmp_serde::to_vec_named(job).map_err(|error| Error::new(ErrorKind::Codec, "a job can't be written").because(error))
+}
+
+/// The id in a message, if it is one.
+pub(super) fn id_in(delivery: &Delivery) -> Option<JobId> {
+    <[u8; 16]>::try_from(&delivery.data[..]).ok().map(JobId::from_bytes)
 }
 
 /// The job in a message.

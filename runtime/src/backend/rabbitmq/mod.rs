@@ -1,13 +1,15 @@
 //! RabbitMQ: a backend that carries jobs, and knows nothing of them but what is on its way.
 //!
 //! A message is a whole job, and a lease is a message that was taken and not yet acknowledged.
-//! What a broker can't do, find, count, call off or remember a job, is refused here and comes from a second backend.
+//! What a broker can't do, find, count, call off or remember a job, is refused here, and [`Carried`] leaves it to a second
+//! backend.
 //!
 //! - `address`: what a URL asks for. `topology`: queues and exchanges. `message`: a job as a message.
 //! - `broker`: connections, sending with confirms, taking. `error`: what the broker's errors mean.
 //! - `push`, `claim`, `settle`: the operations of the contract, the last also for what is reaped.
 //! - `epoch`: which life of the broker this is, so that its own death counts as nobody's crash.
 //! - `leases`: what this process holds. `wake`: hints.
+//! - `carried`: the same broker with a store behind it, which offers the whole contract.
 //!
 //! # URLs
 //!
@@ -38,6 +40,7 @@
 
 mod address;
 mod broker;
+mod carried;
 mod claim;
 mod epoch;
 mod error;
@@ -55,13 +58,14 @@ use async_trait::async_trait;
 
 use self::address::{Address, Queues};
 use self::broker::Broker;
+pub use self::carried::Carried;
 use self::error::needs_a_store;
 use self::leases::Leases;
 use self::topology::Rung;
 use self::wake::Ears;
 use super::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Limits, Push, Pushed, Reap,
-    Reaped, Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limits, Push, Pushed,
+    Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
 };
 use crate::error::{Error, Result};
 use crate::time::Clock;
@@ -186,6 +190,10 @@ impl Backend for RabbitMq {
     }
 
     fn inspect(&self) -> Option<&dyn Inspect> {
+        None
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
         None
     }
 

@@ -31,7 +31,7 @@ impl RabbitMq {
         let broker = Arc::clone(&self.broker);
         whole(async move {
             broker.send(&messages).await?;
-            news.tell(&broker).await;
+            let _ = news.tell(&broker).await;
             Ok(())
         })
         .await?;

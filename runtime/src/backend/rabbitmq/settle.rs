@@ -99,7 +99,7 @@ impl RabbitMq {
             for source in sources {
                 source.settle_down().await?;
             }
-            ends.news.tell(&broker).await;
+            let _ = ends.news.tell(&broker).await;
             drop(ending);
             if acked.into_iter().all(|acked| acked) { Ok(()) } else { Err(unheard()) }
         })

@@ -1,6 +1,7 @@
 //! The queues and exchanges: what they are called, and how they are declared.
 //!
 //! - `PREFIX/jobs/QUEUE`: what can be claimed now; one for each queue of jobs.
+//! - `PREFIX/ids/QUEUE`: the ids of those jobs instead, where a store knows the rest.
 //! - `PREFIX/wait/TIME`, an exchange and its queue for each [rung](Rung): what waits. When its time has passed, the
 //!   broker moves a message to the queue of jobs whose name it carries.
 //! - `PREFIX/dead`: what was discarded, and what nobody could read, for people to look at.
@@ -30,6 +31,8 @@ const DEAD_FOR: Duration = Duration::from_hours(30 * 24);
 pub(super) enum Place {
     /// Where the jobs of this queue can be claimed.
     Jobs(Name),
+    /// Where the ids of jobs of this queue can be taken, which a store knows.
+    Ids(Name),
     /// Where messages wait.
     Wait(Rung),
     /// Where dead letters lie.
@@ -71,6 +74,7 @@ impl Topology {
     pub(super) fn queue(&self, place: &Place) -> String {
         match place {
             Place::Jobs(queue) => format!("{}/jobs/{queue}", self.prefix),
+            Place::Ids(queue) => format!("{}/ids/{queue}", self.prefix),
             Place::Wait(rung) => format!("{}/wait/{}ms", self.prefix, rung.length().as_millis()),
             Place::Dead => format!("{}/dead", self.prefix),
         }
@@ -80,7 +84,7 @@ impl Topology {
     pub(super) fn exchange(&self, place: &Place) -> String {
         match place {
             Place::Wait(_) => self.queue(place),
-            Place::Jobs(_) | Place::Dead => String::new(),
+            Place::Jobs(_) | Place::Ids(_) | Place::Dead => String::new(),
         }
     }
 
@@ -99,7 +103,7 @@ impl Topology {
             arguments.insert(key.into(), value);
         };
         match place {
-            Place::Jobs(_) => match self.queues {
+            Place::Jobs(_) | Place::Ids(_) => match self.queues {
                 Queues::Classic => set("x-max-priority", AMQPValue::LongInt(LEVELS.into())),
                 Queues::Quorum => set("x-queue-type", text("quorum")),
             },
@@ -118,7 +122,7 @@ impl Topology {
 
     pub(super) fn is_quorum(&self, place: &Place) -> bool {
         match place {
-            Place::Jobs(_) => self.queues == Queues::Quorum,
+            Place::Jobs(_) | Place::Ids(_) => self.queues == Queues::Quorum,
             Place::Wait(_) => true,
             Place::Dead => false,
         }

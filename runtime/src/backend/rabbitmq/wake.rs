@@ -18,10 +18,16 @@ use crate::job::Name;
 /// How many hints wait for a listener before they become [`Hint::Everything`].
 const MOST_PENDING: usize = 64;
 
+/// Words for hints that name no queue; no queue's name is one.
+const OUTCOMES: &str = "!outcomes";
+const CONTROL: &str = "!control";
+const EVERYTHING: &str = "!everything";
+
 /// What an operation brought about.
 #[derive(Debug, Default)]
 pub(super) struct News {
     queues: BTreeSet<Name>,
+    words: BTreeSet<&'static str>,
 }
 
 impl News {
@@ -31,20 +37,33 @@ impl News {
         }
     }
 
+    pub(super) fn outcomes(&mut self) {
+        self.words.insert(OUTCOMES);
+    }
+
+    pub(super) fn control(&mut self) {
+        self.words.insert(CONTROL);
+    }
+
+    pub(super) fn everything(&mut self) {
+        self.words.insert(EVERYTHING);
+    }
+
     /// Tells it to all processes. What can't be told is found by polling.
-    pub(super) async fn tell(self, broker: &Broker) {
-        if self.queues.is_empty() {
-            return;
-        }
-        let names: Vec<_> = self.queues.iter().map(Name::as_str).collect();
-        let _ = broker.hint(&names.join("\n")).await;
+    pub(super) async fn tell(self, broker: &Broker) -> Result<()> {
+        let lines: Vec<_> = self.queues.iter().map(Name::as_str).chain(self.words).collect();
+        if lines.is_empty() { Ok(()) } else { broker.hint(&lines.join("\n")).await }
     }
 }
 
-/// What a message on the exchange says: names of queues, one a line.
+/// What a message on the exchange says: names of queues and words, one a line.
 fn read(text: &[u8]) -> Vec<Hint> {
-    let names = std::str::from_utf8(text).unwrap_or_default().lines().map(Name::new);
-    names.map(|name| name.map_or(Hint::Everything, Hint::Jobs)).collect()
+    let hint = |line| match line {
+        OUTCOMES => Hint::Outcomes,
+        CONTROL => Hint::Control,
+        name => Name::new(name).map_or(Hint::Everything, Hint::Jobs),
+    };
+    std::str::from_utf8(text).unwrap_or_default().lines().map(hint).collect()
 }
 
 /// The consumer of hints, and all who listen to it.
@@ -55,7 +74,13 @@ pub(super) struct Ears {
 }
 
 impl Ears {
-    async fn listen(&self, broker: &Broker) -> Result<broadcast::Receiver<Hint>> {
+    /// A listener to all processes.
+    pub(super) async fn listen(&self, broker: &Arc<Broker>) -> Result<Box<dyn Listener>> {
+        let hints = self.hints(broker).await?;
+        Ok(Box::new(RabbitMqListener { hints, broker: Arc::clone(broker) }))
+    }
+
+    async fn hints(&self, broker: &Broker) -> Result<broadcast::Receiver<Hint>> {
         let mut told = self.told.lock().await;
         broker.check_open()?;
         if let Some(sender) = told.as_ref().and_then(broadcast::WeakSender::upgrade) {
@@ -82,8 +107,7 @@ async fn pass_on(mut consumer: Consumer, sender: broadcast::Sender<Hint>) {
 #[async_trait]
 impl Wake for RabbitMq {
     async fn listen(&self) -> Result<Box<dyn Listener>> {
-        let hints = self.ears.listen(&self.broker).await?;
-        Ok(Box::new(RabbitMqListener { hints, broker: Arc::clone(&self.broker) }))
+        self.ears.listen(&self.broker).await
     }
 }
 

@@ -45,8 +45,8 @@ use self::connect::Settings;
 use self::link::Link;
 use self::wake::Ear;
 use crate::backend::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Limits, Push, Pushed, Reap,
-    Reaped, Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limits, Push, Pushed,
+    Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
 };
 use crate::error::Result;
 use crate::job::Job;
@@ -197,6 +197,11 @@ impl Backend for Redis {
 
     fn inspect(&self) -> Option<&dyn Inspect> {
         Some(self)
+    }
+
+    /// `None`: no script takes jobs by their ids yet.
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        None
     }
 
     /// `None`: no transaction spans what the caller does and what a script does.

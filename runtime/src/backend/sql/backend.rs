@@ -10,8 +10,8 @@ use super::reap::ReapWork;
 use super::settle::SettleWork;
 use super::work::Store;
 use crate::backend::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Push, Pushed, Reap, Reaped,
-    Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Push, Pushed, Reap,
+    Reaped, Results, Settled, Settlement, Transaction, Wake,
 };
 use crate::error::Result;
 
@@ -75,6 +75,10 @@ impl<Database: Store + Wake + Transaction> Backend for Database {
     }
 
     fn inspect(&self) -> Option<&dyn Inspect> {
+        Some(self)
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
         Some(self)
     }
 

@@ -10,11 +10,11 @@ use super::moves::Moves;
 use super::news::News;
 use super::record::Record;
 use super::tables::Tables;
-use super::work::{Isolation, Work};
+use super::work::{Isolation, Store, Work};
 use super::{leases, places};
-use crate::backend::{Claim, Claimed};
+use crate::backend::{Claim, Claimed, Ledger};
 use crate::error::Result;
-use crate::job::{Job, Lease};
+use crate::job::{Job, JobId, Lease};
 use crate::time::Timestamp;
 
 /// One claim.
@@ -22,9 +22,36 @@ pub(super) struct ClaimWork {
     claim: Claim,
 }
 
+/// A claim of jobs that were carried here.
+struct TakeWork {
+    claim: ClaimWork,
+    ids: Vec<JobId>,
+}
+
 impl ClaimWork {
     pub(super) fn new(claim: &Claim) -> Self {
         Self { claim: claim.clone() }
+    }
+}
+
+#[async_trait]
+impl<Database: Store> Ledger for Database {
+    async fn take(&self, claim: &Claim, ids: &[JobId]) -> Result<Vec<(Lease, Job)>> {
+        self.write(TakeWork { claim: ClaimWork::new(claim), ids: ids.to_vec() }).await
+    }
+}
+
+#[async_trait]
+impl Work for TakeWork {
+    type Answer = Vec<(Lease, Job)>;
+    const DURABLE: bool = true;
+    // Jobs that others take at this moment are passed over.
+    const ISOLATION: Isolation = Isolation::ReadCommitted;
+
+    async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Self::Answer> {
+        let due = places::due(db, &self.ids, now).await?;
+        let records = places::take_waiting(db, &due).await?;
+        self.claim.lease(db, records, now, news).await
     }
 }
 

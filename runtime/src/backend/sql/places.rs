@@ -5,6 +5,7 @@ use super::record::{FinishedRecord, Record};
 use super::tables::{Columns, FINISHED_COLUMNS, JOB_COLUMNS, JOB_WIDTH, Tables, Value, lists, runs};
 use crate::error::Result;
 use crate::job::JobId;
+use crate::time::Timestamp;
 
 /// Writes what an operation moved, with a fixed number of statements for each thousand jobs.
 pub(super) async fn write<Db: Tables>(db: &mut Db, moves: &Moves) -> Result<()> {
@@ -36,6 +37,24 @@ pub(super) async fn take_waiting<Db: Tables>(db: &mut Db, ids: &[JobId]) -> Resu
         }
     }
     Ok(taken)
+}
+
+/// Which of these jobs wait, are due, have not expired, and are of no paused queue; nobody else takes them meanwhile.
+pub(super) async fn due<Db: Tables>(db: &mut Db, ids: &[JobId], now: Timestamp) -> Result<Vec<JobId>> {
+    let mut found = Vec::new();
+    let now = Value::Integer(now.as_micros());
+    for ids in lists(ids) {
+        let sql = format!(
+            "SELECT id FROM taskwright_jobs WHERE id IN (?..) AND due <= ? AND (expires IS NULL OR expires > ?)
+            AND NOT EXISTS (SELECT 1 FROM taskwright_pauses WHERE taskwright_pauses.queue = taskwright_jobs.queue){}",
+            Db::SKIP_LOCKED
+        );
+        for row in &db.fetch(sql, &[Value::Ids(ids), now, now]).await? {
+            let id = row.bytes(0)?.unwrap_or_default();
+            found.extend(<[u8; 16]>::try_from(&id[..]).ok().map(JobId::from_bytes));
+        }
+    }
+    Ok(found)
 }
 
 /// Takes finished jobs out of their place. By primary key.

@@ -16,7 +16,12 @@ pub(super) async fn check(h: &Harness, ability: Ability) -> Result<()> {
         Ability::Record => refuses_what_needs_a_record(h).await?,
         Ability::Leases => other_handle_does_not_know_a_lease(h).await?,
         Ability::Clock => waits_by_its_own_clock(h).await?,
-        Ability::Results | Ability::Wake | Ability::Leader | Ability::Inspect | Ability::Transaction => {}
+        Ability::Results
+        | Ability::Wake
+        | Ability::Leader
+        | Ability::Inspect
+        | Ability::Ledger
+        | Ability::Transaction => {}
     }
     let held = h.push_and_claim(h.job().keep(Duration::from_mins(1))).await?;
     h.end(held.returned(b"1")).await?;

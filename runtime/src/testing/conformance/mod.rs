@@ -61,6 +61,7 @@ mod claim;
 mod extend;
 mod inspect;
 mod leader;
+mod ledger;
 mod push;
 mod reap;
 mod results;
@@ -169,6 +170,8 @@ pub enum Ability {
     Leader,
     /// The facet [`Inspect`](crate::backend::Inspect).
     Inspect,
+    /// The facet [`Ledger`](crate::backend::Ledger).
+    Ledger,
     /// The facet [`Transaction`](crate::backend::Transaction).
     Transaction,
     /// The store outlives the handle that opened it, and may be opened more than once.
@@ -183,11 +186,12 @@ pub enum Ability {
 
 impl Ability {
     /// All of them, in the contract's order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Results,
         Self::Wake,
         Self::Leader,
         Self::Inspect,
+        Self::Ledger,
         Self::Transaction,
         Self::Reopen,
         Self::Record,
@@ -202,6 +206,7 @@ impl Ability {
             Self::Wake => Some(backend.wake().is_some()),
             Self::Leader => Some(backend.leader().is_some()),
             Self::Inspect => Some(backend.inspect().is_some()),
+            Self::Ledger => Some(backend.ledger().is_some()),
             Self::Transaction => Some(backend.transaction().is_some()),
             Self::Reopen | Self::Record | Self::Leases | Self::Clock => None,
         }
@@ -215,6 +220,7 @@ impl fmt::Display for Ability {
             Self::Wake => "wake",
             Self::Leader => "leader",
             Self::Inspect => "inspect",
+            Self::Ledger => "ledger",
             Self::Transaction => "transaction",
             Self::Reopen => "reopen",
             Self::Record => "record",

@@ -252,6 +252,13 @@ macro_rules! __conformance_table {
                 [P16] prune_is_bounded_and_says_that_there_is_more [Inspect];
                 [P12 P16] expired_result_is_absent_once_it_is_pruned [Results Inspect];
             }
+            ledger {
+                [] job_taken_by_its_id_is_leased [Ledger];
+                [] what_can_not_run_is_passed_over [Ledger];
+                [] expired_and_paused_jobs_are_not_taken [Ledger Inspect];
+                [] job_is_taken_once_by_many_at_once [Ledger];
+                [] empty_list_is_answered_empty [Ledger];
+            }
             transaction {
                 [P1] job_is_there_once_the_caller_commits [Transaction];
                 [P1] job_is_not_there_before_the_caller_commits [Inspect Transaction];
