@@ -14,7 +14,8 @@ use taskwright::time::Clock;
 use taskwright::{Error, ErrorKind, Result};
 use taskwright_tests::servers::{Kind, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::site::{claim, complete, push_of, push_one, queue, says, works};
 
@@ -564,4 +565,75 @@ async fn connections_that_are_cut_are_made_anew() {
         eventually(async || push_one(&redis).await).await;
         tokio::time::timeout(PATIENCE, listener.next()).await.unwrap().unwrap();
     }
+}
+
+/// A way to a server that can be made to swallow everything, as a network does that drops packets.
+struct Tunnel {
+    place: SocketAddr,
+    /// Changed when the connections of that moment go silent.
+    silence: watch::Sender<()>,
+}
+
+impl Tunnel {
+    async fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = listener.local_addr().unwrap();
+        let silence = watch::Sender::new(());
+        let silences = silence.subscribe();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (server, mut silences) = (server.clone(), silences.clone());
+                silences.mark_unchanged();
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(server).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        // Both stay open.
+                        _ = silences.changed() => std::future::pending().await,
+                    }
+                });
+            }
+        });
+        Self { place, silence }
+    }
+}
+
+#[tokio::test]
+async fn connections_that_go_silent_are_given_up_and_made_anew() {
+    let Some(site) = Site::shared() else { return };
+    let (_, node) = site.server.url().trim_end_matches("/0").rsplit_once('@').unwrap();
+    let tunnel = Tunnel::to(node.to_owned()).await;
+    let redis = Redis::connect(&site.url().replacen(node, &tunnel.place.to_string(), 1)).await.unwrap();
+    let mut listener = redis.wake().unwrap().listen().await.unwrap();
+    works(&redis).await;
+
+    tunnel.silence.send_replace(());
+    // What waits for an answer in vain waits no longer than it takes to say so.
+    tokio::time::pause();
+    let error = push_one(&redis).await.unwrap_err();
+    says(&error, ErrorKind::Unavailable, "redis did not answer in time");
+    assert!(error.is_transient(), "{error:?}");
+    while listener.next().await.is_ok() {}
+    tokio::time::resume();
+
+    works(&redis).await;
+    let mut listener = redis.wake().unwrap().listen().await.unwrap();
+    push_one(&redis).await.unwrap();
+    assert_eq!(listener.next().await.unwrap(), Hint::Jobs(queue()));
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            kept.push(socket);
+        }
+    });
+    tokio::time::pause();
+    let error = refused(&format!("redis://ada:secret@{place}")).await;
+    says(&error, ErrorKind::Unavailable, "redis did not answer in time");
+    assert!(error.is_transient(), "{error:?}");
 }

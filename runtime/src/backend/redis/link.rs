@@ -16,9 +16,12 @@ use crate::error::Result;
 use crate::time::Clock;
 
 /// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an answer may take. Scripts are bounded to milliseconds; a server that saves or is overloaded is slower.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+///
+/// Both together are less than a worker waits for a call, so that a connection which has gone deaf is given up here, and
+/// the next call makes another one.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a call follows the keys to another node before it gives up.
 const MOST_MOVES: usize = 3;

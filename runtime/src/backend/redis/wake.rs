@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Redis;
 use super::error::{closed, fault};
+use super::link::CONNECT_TIMEOUT;
 use crate::backend::{Hint, Listener, Wake};
 use crate::error::{Error, Result};
 use crate::job::Name;
@@ -49,8 +50,15 @@ impl Redis {
         if let Some(sender) = current.as_ref().and_then(WeakSender::upgrade) {
             return Ok(sender.subscribe());
         }
-        let (mut sink, stream) = self.link.client().await?.get_async_pubsub().await.map_err(fault)?.split();
-        sink.subscribe(self.link.key("news")).await.map_err(fault)?;
+        let client = self.link.client().await?;
+        let connect = async {
+            let (mut sink, stream) = client.get_async_pubsub().await?.split();
+            sink.subscribe(self.link.key("news")).await?;
+            Ok((sink, stream))
+        };
+        let silent = |_| Error::unavailable("redis did not answer in time");
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await.map_err(silent)?;
+        let (sink, stream) = connected.map_err(fault)?;
         let (sender, hints) = broadcast::channel(MOST_PENDING);
         *current = Some(sender.downgrade());
         let stop = self.ear.stop.clone();
