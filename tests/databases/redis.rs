@@ -191,12 +191,6 @@ async fn a_server_that_is_loading_or_old_or_something_else_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_url_with_tls_says_which_feature_it_needs() {
-    let error = refused("rediss://ada:secret@db").await;
-    says(&error, ErrorKind::Unsupported, "enable the feature `tls` of taskwright");
-}
-
-#[tokio::test]
 async fn the_rights_that_are_documented_are_enough() {
     let Some(site) = Site::shared() else { return };
     let name = format!("u{}", site.prefix);

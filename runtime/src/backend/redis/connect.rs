@@ -118,6 +118,18 @@ mod tests {
     }
 
     #[test]
+    fn a_url_with_tls_is_read_or_says_which_feature_it_needs() {
+        let read = Settings::parse("rediss://ada:hunter2@host").map(|settings| settings.to_string());
+        if cfg!(feature = "tls") {
+            assert_eq!(read.unwrap(), "rediss://host:6379/0");
+        } else {
+            let error = read.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains("enable the feature `tls` of taskwright"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_url_that_cant_be_meant_is_told_what_to_write() {
         for url in ["redis://", "redis://:hunter2@host:notaport", "redis://ada:hunter2@host/db"] {
             let error = refused(url);
