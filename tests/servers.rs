@@ -153,7 +153,8 @@ impl Server {
             let port = free_port()?;
             Ok((kind.url(port), Guardian::start(kind, &programs, port)?))
         };
-        let (url, guardian) = start().map_err(|error| NoServer::Broken(kind, error))?;
+        // Once more, since somebody else may have taken the port, or the machine's room, in between.
+        let (url, guardian) = start().or_else(|_| start()).map_err(|error| NoServer::Broken(kind, error))?;
         Ok(Self { kind, url, guardian: Some(Mutex::new(guardian)) })
     }
 

@@ -12,7 +12,7 @@ use taskwright::testing::conformance::{Case, cases};
 use taskwright_tests::servers::{Kind, Server};
 use taskwright_tests::toy::FreshToy;
 
-use self::stores::{FreshCarried, FreshMemory, FreshPostgres, FreshRabbitMq, FreshRedis, FreshSqlite};
+use self::stores::{FreshCarried, FreshMemory, FreshMySql, FreshPostgres, FreshRabbitMq, FreshRedis, FreshSqlite};
 
 mod guarantees;
 mod stores;
@@ -39,6 +39,7 @@ fn main() -> std::io::Result<ExitCode> {
         Suite::new("sqlite", "SQLite", FreshSqlite::new(&folder)),
     ];
     let servers = [
+        (Kind::MySql, Suite::new("mysql", "MySQL, MariaDB", FreshMySql)),
         (Kind::Postgres, Suite::new("postgres", "Postgres", FreshPostgres)),
         (Kind::Redis, Suite::new("redis", "Redis", FreshRedis)),
         (Kind::RabbitMq, Suite::new("rabbitmq", "RabbitMQ", FreshRabbitMq)),

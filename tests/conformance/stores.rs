@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{MySqlPool, PgPool, SqlitePool};
 use taskwright::backend::memory::Memory;
 use taskwright::backend::rabbitmq::{Carried, RabbitMq};
 use taskwright::backend::redis::Redis;
+use taskwright::backend::sql::mysql::MySql;
 use taskwright::backend::sql::postgres::Postgres;
 use taskwright::backend::sql::sqlite::Sqlite;
 use taskwright::backend::{Backend, InTransaction};
@@ -163,6 +164,27 @@ impl Setup for FreshPostgres {
     }
 }
 
+/// Tables in one database of the server that all tests share, a prefix of names a test.
+pub(crate) struct FreshMySql;
+
+#[async_trait]
+impl Setup for FreshMySql {
+    fn abilities(&self) -> &'static [Ability] {
+        &Ability::ALL
+    }
+
+    async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
+        let url = url_of(Kind::MySql)?;
+        let mark = if url.contains('?') { '&' } else { '?' };
+        Ok(Arc::new(MySql::connect_with(&format!("{url}{mark}prefix={store}_"), clock.clone()).await?))
+    }
+
+    async fn begin(&self, _: &Name) -> Result<Box<dyn OpenTransaction>> {
+        let pool = MySqlPool::connect(url_of(Kind::MySql)?).await.map_err(failed)?;
+        Ok(Box::new(UsersTransaction(pool.begin().await.map_err(failed)?)))
+    }
+}
+
 /// A transaction as a user of `sqlx` has it.
 struct UsersTransaction<Driver: sqlx::Database>(sqlx::Transaction<'static, Driver>);
 
@@ -188,7 +210,7 @@ macro_rules! users_transaction {
     )+};
 }
 
-users_transaction!(sqlx::Postgres, sqlx::Sqlite);
+users_transaction!(sqlx::MySql, sqlx::Postgres, sqlx::Sqlite);
 
 /// Prefixes of keys on the server that all tests share, one a test.
 pub(crate) struct FreshRedis;

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use taskwright::backend::sql::postgres::Postgres;
-use taskwright::backend::{
-    Backend, Hint, InTransaction, JobFilter, Listener, Pushed, Reap, Schema, Settled, Settlement,
-};
+use taskwright::backend::{Backend, Hint, InTransaction, JobFilter, Pushed, Reap, Schema, Settled, Settlement};
 use taskwright::job::{Job, JobId, State};
 use taskwright::policy::Verdict;
 use taskwright::prelude::*;
@@ -17,7 +15,7 @@ use taskwright::worker::WorkerOptions;
 use taskwright::{Error, ErrorKind, Name, Shutdown, Worker};
 use taskwright_tests::servers::{Kind, Server};
 
-use crate::site::{claim, complete, push_of, push_one, queue, says, works};
+use crate::site::{claim, complete, hear, push_of, push_one, queue, says, works};
 
 /// A schema of its own on the server that all tests share.
 struct Site {
@@ -225,11 +223,6 @@ async fn everything_lies_in_the_schema_whatever_its_name() {
         assert_eq!(others(&mut db, schema).await, before, "{schema}");
         postgres.close().await.unwrap();
     }
-}
-
-async fn hear(listener: &mut dyn Listener, hint: &Hint) {
-    let heard = async { while listener.next().await.unwrap() != *hint {} };
-    tokio::time::timeout(Duration::from_secs(30), heard).await.unwrap();
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskwright::backend::{Backend, Claim, Push, Pushed, QueueClaim, Settled, Settlement};
+use taskwright::backend::{Backend, Claim, Hint, Listener, Push, Pushed, QueueClaim, Settled, Settlement};
 use taskwright::job::{BatchId, Job, JobId, Lease, WorkerId};
 use taskwright::policy::Verdict;
 use taskwright::testing::Draft;
@@ -14,6 +14,11 @@ pub(crate) fn queue() -> Name {
 
 pub(crate) fn push_of(count: usize) -> Push {
     Push { batch: BatchId::new(), jobs: (0..count).map(|_| Draft::new(queue()).into()).collect() }
+}
+
+/// Pushes jobs as one batch.
+pub(crate) async fn push_all<const COUNT: usize>(backend: &dyn Backend, jobs: [Draft; COUNT]) -> Result<Vec<Pushed>> {
+    backend.push(&Push { batch: BatchId::new(), jobs: jobs.into_iter().map(Into::into).collect() }).await
 }
 
 /// Pushes one job.
@@ -40,6 +45,12 @@ pub(crate) async fn works(backend: &dyn Backend) {
     let claimed = claim(backend, 10).await.unwrap();
     assert_eq!(claimed.iter().map(|(_, job)| job.id()).collect::<Vec<_>>(), [id]);
     assert_eq!(complete(backend, claimed).await.unwrap(), [Settled::Applied]);
+}
+
+/// Waits for a hint.
+pub(crate) async fn hear(listener: &mut dyn Listener, hint: &Hint) {
+    let heard = async { while listener.next().await.unwrap() != *hint {} };
+    tokio::time::timeout(Duration::from_secs(30), heard).await.unwrap();
 }
 
 /// The error says this, and no password.

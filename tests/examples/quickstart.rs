@@ -219,7 +219,7 @@ fn a_folder_that_is_none_is_refused_in_words() {
 fn the_url_alone_moves_the_queue() {
     let setup = setup();
     setup.files(3);
-    let servers = [Kind::Postgres, Kind::Redis].into_iter().filter_map(Server::shared);
+    let servers = [Kind::MySql, Kind::Postgres, Kind::Redis].into_iter().filter_map(Server::shared);
     let urls = servers.map(|server| (server.url().to_owned(), 3)).chain([("memory:".to_owned(), 0)]);
     for (url, kept) in urls {
         let run = || {

@@ -6,9 +6,10 @@ use std::process::Command;
 use crate::tree::{read, root};
 
 /// Each driver, and the features that need it.
-const DRIVERS: [(&str, &[&str]); 5] = [
+const DRIVERS: [(&str, &[&str]); 6] = [
     ("lapin", &["rabbitmq"]),
     ("redis", &["redis"]),
+    ("sqlx-mysql", &["mysql"]),
     ("sqlx-postgres", &["postgres"]),
     ("sqlx-sqlite", &["sqlite"]),
     ("libsqlite3-sys", &["sqlite"]),

@@ -20,9 +20,15 @@ struct Scheme {
     feature: Option<&'static str>,
 }
 
-static SCHEMES: [Scheme; 5] = [
+static SCHEMES: [Scheme; 6] = [
     Scheme { name: "memory", aliases: &[], form: "`memory:` or `memory:NAME`", feature: None },
     Scheme { name: "sqlite", aliases: &[], form: "`sqlite:PATH/TO/FILE`", feature: Some("sqlite") },
+    Scheme {
+        name: "mysql",
+        aliases: &["mariadb"],
+        form: "`mysql://USER:PASSWORD@HOST/DATABASE`",
+        feature: Some("mysql"),
+    },
     Scheme {
         name: "postgres",
         aliases: &["postgresql"],
@@ -47,6 +53,8 @@ static SCHEMES: [Scheme; 5] = [
 ///
 /// - `memory:` is a new store in this process; `memory:NAME` is the one of that name, shared within the process.
 /// - `sqlite:PATH` is a file, made when it is not there; [its options](super::sql::sqlite#urls) follow a question mark.
+/// - `mysql://USER:PASSWORD@HOST/DATABASE` is a set of tables in a database of a server, also of MariaDB;
+///   [its options](super::sql::mysql#urls) follow a question mark.
 /// - `postgres://USER:PASSWORD@HOST/DATABASE` is a schema in a database of a server;
 ///   [its options](super::sql::postgres#urls) follow a question mark.
 /// - `redis://USER:PASSWORD@HOST:PORT/DATABASE` is a server, or `rediss://` with TLS, or the same with `valkey`;
@@ -72,6 +80,8 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Backend>> {
         "memory" => Ok(Arc::new(memory(url, url.split_once(':').map_or("", |(_, name)| name))?)),
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(crate::backend::sql::sqlite::Sqlite::connect(url).await?)),
+        #[cfg(feature = "mysql")]
+        "mysql" => Ok(Arc::new(crate::backend::sql::mysql::MySql::connect(url).await?)),
         #[cfg(feature = "postgres")]
         "postgres" => Ok(Arc::new(crate::backend::sql::postgres::Postgres::connect(url).await?)),
         #[cfg(feature = "redis")]

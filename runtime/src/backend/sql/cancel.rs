@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use super::lease::LeaseRow;
 use super::moves::Moves;
 use super::news::News;
+use super::push::existing;
 use super::tables::Tables;
-use super::work::{Isolation, Work};
+use super::work::{Isolation, Work, raced};
 use super::{leases, places};
 use crate::backend::{Cancel, Cancelled};
 use crate::error::Result;
@@ -31,8 +32,8 @@ impl CancelWork {
 impl Work for CancelWork {
     type Answer = Vec<Cancelled>;
     const DURABLE: bool = true;
-    // A job that moves from one place to the next while they are looked through must not be missed.
-    const ISOLATION: Isolation = Isolation::RepeatableRead;
+    // What is found is locked, and what is found nowhere is looked for once more, with one statement for all places.
+    const ISOLATION: Isolation = Isolation::ReadCommitted;
 
     async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Vec<Cancelled>> {
         call_off(db, &self.cancel.ids, &self.cancel.reason, now, news).await
@@ -75,6 +76,11 @@ pub(super) async fn call_off<Db: Tables>(
     for id in note(db, &rest, reason, news).await? {
         became.insert(id, Cancelled::Requested);
     }
+    let rest: Vec<_> = rest.into_iter().filter(|id| !became.contains_key(id)).collect();
+    // It moved from one place to another while they were looked through.
+    if !existing(db, &rest).await?.is_empty() {
+        return Err(raced("a job"));
+    }
     let mut told = HashSet::new();
     let answer = |id: &JobId| match became.get(id) {
         // A second mention finds what the first one made of it.
@@ -92,7 +98,7 @@ async fn note<Db: Tables>(db: &mut Db, ids: &[JobId], reason: &str, news: &mut N
     }
     let holds = |lease: &LeaseRow| ids.iter().any(|id| lease.open(*id).is_some());
     let all = leases::load_all(db).await?;
-    let mut tokens: Vec<_> = all.into_values().filter(holds).map(|lease| lease.token).collect();
+    let mut tokens: Vec<_> = all.values().filter(|lease| holds(lease)).map(|lease| lease.token).collect();
     if tokens.is_empty() {
         return Ok(Vec::new());
     }
@@ -100,6 +106,9 @@ async fn note<Db: Tables>(db: &mut Db, ids: &[JobId], reason: &str, news: &mut N
     // Whoever settles a job locks its lease and then looks for notes, so it finds this one or is seen here.
     let locked = leases::lock(db, &tokens).await?;
     let runs = |id: &JobId| locked.values().any(|lease| lease.open(*id).is_some());
+    if ids.iter().any(|id| all.values().any(|lease| lease.open(*id).is_some()) && !runs(id)) {
+        return Err(raced("a running job"));
+    }
     let running: Vec<_> = ids.iter().copied().filter(runs).collect();
     leases::call_off(db, &running, reason).await?;
     leases::mark_noted(db, &tokens).await?;

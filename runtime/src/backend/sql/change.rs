@@ -7,7 +7,7 @@ use super::news::News;
 use super::push::{holders, take_keys};
 use super::search::{Found, FoundJob, Order, Search};
 use super::tables::Tables;
-use super::work::{Isolation, Work};
+use super::work::{Isolation, Work, raced};
 use super::{cancel, leases, places};
 use crate::backend::{Change, Changed, JobFilter};
 use crate::error::Result;
@@ -123,7 +123,10 @@ async fn revive<Db: Tables>(db: &mut Db, mut chosen: Vec<FoundJob>, now: Timesta
 
 async fn delete<Db: Tables>(db: &mut Db, chosen: &[FoundJob]) -> Result<()> {
     let ids = |place: Found| chosen.iter().filter(move |found| found.place == place).map(|found| found.job.id());
-    places::take_waiting(db, &ids(Found::Waiting).collect::<Vec<_>>()).await?;
+    let waiting: Vec<_> = ids(Found::Waiting).collect();
+    if places::take_waiting(db, &waiting).await?.len() != waiting.len() {
+        return Err(raced("a waiting job"));
+    }
     places::take_finished(db, &ids(Found::Finished).collect::<Vec<_>>()).await?;
     let mut moves = Moves::default();
     for found in chosen {

@@ -9,7 +9,7 @@ use super::lease::{LeaseRow, claimed};
 use super::moves::Moves;
 use super::news::News;
 use super::record::Record;
-use super::tables::Tables;
+use super::tables::{Tables, portions};
 use super::work::{Isolation, Store, Work};
 use super::{leases, places};
 use crate::backend::{Claim, Claimed, Ledger};
@@ -74,7 +74,7 @@ impl Work for ClaimWork {
 }
 
 impl ClaimWork {
-    /// Packs the jobs into one lease and hands them out in order; what can't be read is set aside.
+    /// Packs the jobs into a lease and hands them out in order; what can't be read is set aside.
     async fn lease<Db: Tables>(
         &self,
         db: &mut Db,
@@ -84,7 +84,7 @@ impl ClaimWork {
     ) -> Result<Vec<(Lease, Job)>> {
         // By id, as members of a lease are found by.
         records.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        let mut row = LeaseRow::new(self.claim.worker, Vec::new(), now, self.claim.ttl);
+        let row = LeaseRow::new(self.claim.worker, Vec::new(), now, self.claim.ttl);
         let mut jobs = Vec::with_capacity(records.len());
         let mut moves = Moves::default();
         records.retain(|record| match claimed(&row, record) {
@@ -105,17 +105,25 @@ impl ClaimWork {
         if jobs.is_empty() {
             return Ok(Vec::new());
         }
-        row = LeaseRow::new(self.claim.worker, jobs.iter().map(Job::id).collect(), now, self.claim.ttl);
-        leases::insert(db, &mut row, &records).await?;
-        self.put_in_order(&mut jobs);
-        Ok(jobs.into_iter().map(|job| (row.lease(&job), job)).collect())
+        let mut handed_out = Vec::with_capacity(jobs.len());
+        let mut jobs = jobs.into_iter();
+        // One lease mostly; more where the jobs are larger than what a column or a message holds.
+        for portion in portions(&records, db.most_bytes(), |record| record) {
+            let jobs: Vec<_> = jobs.by_ref().take(portion.len()).collect();
+            let members = jobs.iter().map(Job::id).collect();
+            let mut row = LeaseRow::new(self.claim.worker, members, now, self.claim.ttl);
+            leases::insert(db, &mut row, portion).await?;
+            handed_out.extend(jobs.into_iter().map(|job| (row.lease(&job), job)));
+        }
+        self.put_in_order(&mut handed_out);
+        Ok(handed_out)
     }
 
     /// Queues in the order asked, then priority, due time and id (P6).
-    fn put_in_order(&self, jobs: &mut [Job]) {
+    fn put_in_order(&self, jobs: &mut [(Lease, Job)]) {
         let ranks: HashMap<_, _> =
             self.claim.queues.iter().enumerate().map(|(rank, wish)| (&wish.queue, rank)).collect();
-        let order = |job: &Job| {
+        let order = |(_, job): &(Lease, Job)| {
             let rank = ranks.get(&job.spec.queue).copied();
             (rank, Reverse(job.spec.priority), job.due, job.id())
         };

@@ -191,6 +191,8 @@ pub(super) async fn report<Db: Tables>(db: &mut Db, reports: &BTreeMap<JobId, Pr
         let values = run.iter().flat_map(|(job, progress)| {
             // Not every database has a NaN; some would store NULL for it, which means that nothing was reported.
             let fraction = if progress.fraction.is_nan() { 0.0 } else { progress.fraction };
+            // Nor infinity.
+            let fraction = fraction.clamp(f64::MIN, f64::MAX);
             [Value::Id(job.as_bytes()), Value::Real(fraction), Value::Text(&progress.note)]
         });
         db.execute(sql, &values.collect::<Vec<_>>()).await?;

@@ -20,7 +20,7 @@
 //! - `record`: a job as columns. `lease`: a claim as one row. Both are believed only once they are read.
 //! - `news`: hints within the process.
 //! - `migrations`: which schema a database has, and which it needs.
-//! - `url`: options in URLs. `server`: a few connections to a server, and work in transactions that run beside others.
+//! - `url`: options in URLs. `marks`: values where there are no arrays. `speaker`: hints to other processes. `server`: a few connections to a server, and work in transactions that run beside others.
 //!
 //! # What a dialect supplies
 //!
@@ -50,8 +50,12 @@ mod inspect;
 mod leader;
 mod lease;
 mod leases;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod marks;
 mod migrations;
 mod moves;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 mod news;
 mod places;
 #[cfg(feature = "postgres")]
@@ -61,9 +65,11 @@ mod reap;
 mod record;
 mod results;
 mod search;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod server;
 mod settle;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod speaker;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod tables;

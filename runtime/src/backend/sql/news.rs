@@ -35,12 +35,12 @@ impl News {
         add(&mut self.hints, Hint::Control);
     }
 
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(super) fn everything(&mut self) {
         add(&mut self.hints, Hint::Everything);
     }
 
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(super) fn hints(&self) -> &[Hint] {
         &self.hints
     }
@@ -126,7 +126,7 @@ pub(super) struct LocalListener {
     lost: Option<Arc<AtomicBool>>,
 }
 
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 impl LocalListener {
     /// Ends also once `lost` is set.
     pub(super) fn while_hearing(self, lost: Arc<AtomicBool>) -> Self {

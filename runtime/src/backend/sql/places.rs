@@ -3,6 +3,7 @@
 use super::moves::Moves;
 use super::record::{FinishedRecord, Record};
 use super::tables::{Columns, FINISHED_COLUMNS, JOB_COLUMNS, JOB_WIDTH, Tables, Value, lists, runs};
+use super::work::raced;
 use crate::error::Result;
 use crate::job::JobId;
 use crate::time::Timestamp;
@@ -57,10 +58,13 @@ pub(super) async fn due<Db: Tables>(db: &mut Db, ids: &[JobId], now: Timestamp) 
     Ok(found)
 }
 
-/// Takes finished jobs out of their place. By primary key.
+/// Takes finished jobs, which were seen there, out of their place. By primary key.
 pub(super) async fn take_finished<Db: Tables>(db: &mut Db, ids: &[JobId]) -> Result<()> {
     for ids in lists(ids) {
-        db.execute("DELETE FROM taskwright_finished WHERE id IN (?..)", &[Value::Ids(ids)]).await?;
+        let taken = db.execute("DELETE FROM taskwright_finished WHERE id IN (?..)", &[Value::Ids(ids)]).await?;
+        if taken != ids.len() as u64 {
+            return Err(raced("a finished job"));
+        }
     }
     Ok(())
 }

@@ -173,14 +173,12 @@ async fn remember_refused<Db: Tables>(db: &mut Db, batch: BatchId, refused: &[(u
 ///
 /// Ids of batches grow with time, so the first of them are the oldest.
 async fn forget_batches<Db: Tables>(db: &mut Db, now: Timestamp) -> Result<()> {
-    let locked = Db::SKIP_LOCKED;
-    // In queries of their own, since not every database takes a limit where `IN` stands.
-    let forget = format!(
-        "DELETE FROM taskwright_batches WHERE id IN (SELECT id FROM (SELECT id FROM taskwright_batches \
-         WHERE id IN (SELECT id FROM (SELECT id FROM taskwright_batches ORDER BY id LIMIT 1000) AS oldest) \
-         AND pushed <= ?{locked}) AS forgotten)"
-    );
-    db.execute(forget, &[Value::Integer(now.before(REMEMBERED).as_micros())]).await?;
+    const MOST: i64 = 1_000;
+    // The limit in a query of its own, since not every database takes one where `IN` stands.
+    const OLD: &str = "pushed <= ? AND id IN \
+        (SELECT id FROM (SELECT id FROM taskwright_batches ORDER BY id LIMIT 1000) AS oldest)";
+    let forget = Db::delete_first("taskwright_batches", OLD, "id");
+    db.execute(forget, &[now.before(REMEMBERED).as_micros(), MOST].map(Value::Integer)).await?;
     Ok(())
 }
 
@@ -196,7 +194,7 @@ fn conflicts(answers: &[Pushed]) -> Vec<(usize, JobId)> {
 ///
 /// Ids grow with time, so that mostly nothing lies between the first and the last of a batch: one statement of three
 /// looks at the ends of indexes says so.
-async fn existing<Db: Tables>(db: &mut Db, ids: &[JobId]) -> Result<HashSet<JobId>> {
+pub(super) async fn existing<Db: Tables>(db: &mut Db, ids: &[JobId]) -> Result<HashSet<JobId>> {
     const NEAR: &str = "SELECT EXISTS (SELECT 1 FROM taskwright_jobs WHERE id BETWEEN ? AND ?) \
         OR EXISTS (SELECT 1 FROM taskwright_leases WHERE newest >= ?) \
         OR EXISTS (SELECT 1 FROM taskwright_finished WHERE id BETWEEN ? AND ?)";

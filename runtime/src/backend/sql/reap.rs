@@ -11,7 +11,7 @@ use super::moves::Moves;
 use super::news::News;
 use super::places::record;
 use super::record::{Record, job_id};
-use super::tables::{Columns, Tables, Value};
+use super::tables::{Columns, Tables, Value, clamp};
 use super::work::{Isolation, Work};
 use super::{leases, places};
 use crate::backend::{Reap, Reaped};
@@ -180,8 +180,9 @@ impl Round {
     }
 
     async fn forget_workers<Db: Tables>(&self, db: &mut Db) -> Result<()> {
-        const FORGET: &str = "DELETE FROM taskwright_workers WHERE lapses <= ?";
-        db.execute(FORGET, &[Value::Integer(self.now.as_micros())]).await?;
+        // One that sends a heartbeat at this moment is passed over.
+        let forget = Db::delete_first("taskwright_workers", "lapses <= ?", "lapses, id");
+        db.execute(forget, &[self.now.as_micros(), clamp(self.reap.limit)].map(Value::Integer)).await?;
         Ok(())
     }
 

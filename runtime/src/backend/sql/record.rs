@@ -150,6 +150,12 @@ impl Record {
         })
     }
 
+    /// How many bytes it is made of, more or less.
+    pub(super) fn size(&self) -> usize {
+        const OTHERS: usize = 256;
+        self.payload.len() + self.extras.as_ref().map_or(0, Bytes::len) + OTHERS
+    }
+
     /// The job's id, if it is one.
     pub(super) fn job_id(&self) -> Result<JobId> {
         job_id(&self.id)

@@ -77,6 +77,11 @@ pub(super) trait Tables: Send {
     /// Whether column `extras` holds these bytes.
     const EXTRAS_HOLD: &'static str;
 
+    /// The most bytes of jobs that one column, and one statement, holds.
+    fn most_bytes(&self) -> usize {
+        64 << 20
+    }
+
     /// Runs a statement and gives its rows.
     async fn fetch<S: Into<Cow<'static, str>> + Send>(
         &mut self,
@@ -174,6 +179,22 @@ pub(super) fn runs<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
         let (run, others) = rest.split_at(length);
         rest = others;
         Some(run)
+    })
+}
+
+/// Splits rows of jobs into portions of at most so many bytes, if one job alone has not more.
+pub(super) fn portions<T>(rows: &[T], most: usize, job: impl Fn(&T) -> &Record) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut total = 0_usize;
+        let fits = |row: &&T| {
+            total = total.saturating_add(job(row).size());
+            total <= most
+        };
+        let length = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        let (portion, others) = rest.split_at(length);
+        rest = others;
+        (!portion.is_empty()).then_some(portion)
     })
 }
 

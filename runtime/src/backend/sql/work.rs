@@ -23,7 +23,10 @@ pub(super) trait Work: Send + 'static {
     const DURABLE: bool;
 
     /// What it must not see change while it runs. A database that runs one transaction at a time has no need of it.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only servers ask for it"))]
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres")),
+        expect(dead_code, reason = "only servers ask for it")
+    )]
     const ISOLATION: Isolation;
 
     /// Does it, at the database's `now`.

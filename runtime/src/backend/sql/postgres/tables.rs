@@ -19,16 +19,10 @@ use crate::backend::Claim;
 use crate::backend::sql::lease::LeaseRow;
 use crate::backend::sql::places::record;
 use crate::backend::sql::record::{FinishedRecord, Record};
-use crate::backend::sql::tables::{Columns, FINISHED_COLUMNS, JOB_COLUMNS, Tables, Value, clamp};
+use crate::backend::sql::tables::{Columns, FINISHED_COLUMNS, JOB_COLUMNS, Tables, Value, clamp, portions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::JobId;
 use crate::time::Timestamp;
-
-/// The most bytes of payloads in one statement; the server takes a gigabyte in one array.
-const MOST_BYTES: usize = 16 << 20;
-
-/// The most rows in one statement.
-const MOST_ROWS: usize = 10_000;
 
 /// The schema that everything lies in.
 #[derive(Clone, PartialEq, Eq)]
@@ -190,7 +184,7 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
     }
 
     async fn insert_waiting(&mut self, records: &[&Record]) -> Result<()> {
-        for run in portions(records, |record| record) {
+        for run in portions(records, self.most_bytes(), |record| record) {
             let sql = format!("INSERT INTO taskwright_jobs ({JOB_COLUMNS}) SELECT * FROM unnest({JOB_ARRAYS})");
             let insert = bind_records(self.statement(&sql), run)?;
             insert.execute(self.db.borrow_mut()).await.map_err(fault)?;
@@ -199,7 +193,7 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
     }
 
     async fn insert_finished(&mut self, records: &[FinishedRecord]) -> Result<()> {
-        for run in portions(records, |record| &record.job) {
+        for run in portions(records, self.most_bytes(), |record| &record.job) {
             let columns = format!("{JOB_COLUMNS}, {FINISHED_COLUMNS}");
             let set: Vec<_> =
                 columns.split(", ").skip(1).map(|column| format!("{column} = excluded.{column}")).collect();
@@ -360,25 +354,6 @@ fn bind(statement: Query<'static, Postgres, PgArguments>, value: &Value<'_>) -> 
 /// Postgres has no zero byte in text.
 fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
-}
-
-/// Splits rows into portions that one statement carries.
-fn portions<T>(rows: &[T], job: impl Fn(&T) -> &Record) -> impl Iterator<Item = &[T]> {
-    let mut rest = rows;
-    std::iter::from_fn(move || {
-        let mut room = MOST_BYTES;
-        let fits = |row: &&T| {
-            let record = job(row);
-            let size = record.payload.len() + record.extras.as_ref().map_or(0, Bytes::len);
-            let fits = size <= room || room == MOST_BYTES;
-            room = room.saturating_sub(size.max(1));
-            fits
-        };
-        let length = rest.iter().take(MOST_ROWS).take_while(fits).count();
-        let (portion, others) = rest.split_at(length);
-        rest = others;
-        (!portion.is_empty()).then_some(portion)
-    })
 }
 
 fn bind_records(

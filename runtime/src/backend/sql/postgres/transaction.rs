@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use sqlx::{Connection, PgConnection};
 
+use super::Postgres;
 use super::connect::{NOW, Settings};
 use super::error::{closed, fault};
 use super::tables::Session;
-use super::{Postgres, wake};
 use crate::backend::sql::news::News;
 use crate::backend::sql::push::PushWork;
 use crate::backend::sql::server::{MOST_RUNS, gives_way};
+use crate::backend::sql::speaker::message;
 use crate::backend::sql::tables::{Columns, Tables, Value};
 use crate::backend::sql::work::Work;
 use crate::backend::{Completion, InTransaction, Push, Pushed, Transaction};
@@ -73,7 +74,7 @@ impl Postgres {
         let answers = work.run(&mut session, now, &mut News::default()).await?;
         if settings.notifies {
             // The server sends it when the caller commits, and this process hears it too.
-            let (channel, message) = (settings.schema.name(), wake::message("", &work.news()));
+            let (channel, message) = (settings.schema.name(), message("", &work.news()));
             session.execute("SELECT pg_notify(?, ?)", &[Value::Text(channel), Value::Text(&message)]).await?;
         }
         savepoint.commit().await.map_err(fault)?;

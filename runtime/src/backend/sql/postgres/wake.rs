@@ -1,7 +1,7 @@
 //! Hints: at once within the process, and by `NOTIFY` from and to others.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,18 +15,12 @@ use super::connect::{PATIENCE, Pooler, Settings};
 use super::error::{closed, fault};
 use crate::backend::sql::news::{Listeners, News};
 use crate::backend::sql::server::{Access, Connections};
+use crate::backend::sql::speaker::{Speaker, Voice};
 use crate::backend::sql::tables::{Tables, Value};
 use crate::backend::sql::work::{Isolation, Work};
-use crate::backend::{Hint, Listener, Wake};
+use crate::backend::{Listener, Wake};
 use crate::error::Result;
-use crate::job::{BatchId, Name};
 use crate::time::Timestamp;
-
-/// How long to wait after one notification before the next: what happens meanwhile goes together.
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// The longest message that the server takes, in bytes.
-const LONGEST: usize = 7_999;
 
 /// How often the listening connection is asked whether it still is one. A network that swallows packets says nothing.
 const PULSE: Duration = Duration::from_secs(15);
@@ -36,7 +30,7 @@ pub(super) struct Wakes {
     connections: Arc<Connections<Settings>>,
     listeners: Arc<Listeners>,
     closed: Arc<AtomicBool>,
-    speaker: Arc<Speaker>,
+    speaker: Arc<Speaker<Channel>>,
     /// Whether the connection that listens has broken off; none before anybody listened.
     /// Held while one is opened, so that only one is.
     hearing: tokio::sync::Mutex<Option<Arc<AtomicBool>>>,
@@ -59,14 +53,10 @@ impl Wake for Postgres {
 impl Wakes {
     pub(super) fn new(connections: Arc<Connections<Settings>>, closed: Arc<AtomicBool>) -> Self {
         Self {
+            speaker: Speaker::new(Channel(Arc::clone(&connections))),
             connections,
             listeners: Arc::default(),
             closed,
-            speaker: Arc::new(Speaker {
-                name: BatchId::new().to_string(),
-                pending: Mutex::default(),
-                speaking: AtomicBool::new(false),
-            }),
             hearing: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -79,9 +69,8 @@ impl Wakes {
             return;
         }
         self.listeners.tell(&news);
-        if self.connections.server.notifies && self.speaker.must_begin(news) {
-            let speaking = Speaking { speaker: Arc::clone(&self.speaker), done: false };
-            self.tasks.spawn(speaking.run(Arc::clone(&self.connections), self.stop.clone()));
+        if self.connections.server.notifies {
+            self.speaker.tell(news, &self.tasks, &self.stop);
         }
     }
 
@@ -96,7 +85,7 @@ impl Wakes {
         let lost = if let Some(lost) = live {
             lost
         } else {
-            let ear = Ear::open(settings, &self.speaker.name, &self.listeners).await?;
+            let ear = Ear::open(settings, &self.speaker, &self.listeners).await?;
             let lost = Arc::clone(hearing.insert(Arc::clone(&ear.lost)));
             self.tasks.spawn(ear.hear(self.stop.clone()));
             lost
@@ -119,69 +108,17 @@ impl Drop for Wakes {
     }
 }
 
-/// What other processes are still to be told.
-struct Speaker {
-    /// Who speaks, so that it need not listen to itself.
-    name: String,
-    /// Held to add or take news, never across an await.
-    pending: Mutex<News>,
-    /// Whether a task sends what is pending.
-    speaking: AtomicBool,
-}
+/// `NOTIFY` on a channel of the schema's name.
+pub(super) struct Channel(Arc<Connections<Settings>>);
 
-impl Speaker {
-    /// Adds news; whether nobody is there to send them.
-    fn must_begin(&self, news: News) -> bool {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).append(news);
-        !self.speaking.swap(true, Ordering::AcqRel)
-    }
+#[async_trait]
+impl Voice for Channel {
+    const PAUSE: Duration = Duration::from_millis(5);
 
-    fn take(&self) -> News {
-        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// The task that sends what is pending and then ends.
-struct Speaking {
-    speaker: Arc<Speaker>,
-    done: bool,
-}
-
-impl Speaking {
-    async fn run(mut self, connections: Arc<Connections<Settings>>, stop: CancellationToken) {
-        loop {
-            let news = self.speaker.take();
-            if news.hints().is_empty() {
-                self.speaker.speaking.store(false, Ordering::Release);
-                // Somebody may have added more after the look and seen that this task was still there.
-                if self.speaker.pending.lock().unwrap_or_else(PoisonError::into_inner).hints().is_empty()
-                    || self.speaker.speaking.swap(true, Ordering::AcqRel)
-                {
-                    self.done = true;
-                    return;
-                }
-                continue;
-            }
-            let channel = connections.server.schema.name().to_owned();
-            let notify = Notify { channel, message: message(&self.speaker.name, &news) };
-            if let Err(error) = connections.run(notify, Access::Write).await {
-                tracing::debug!(?error, "other processes were not told; they will find it by polling");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
-                // What is left goes out at once.
-                () = stop.cancelled() => {}
-            }
-        }
-    }
-}
-
-impl Drop for Speaking {
-    /// When the runtime is shut down in the middle, the next one who has news begins anew.
-    fn drop(&mut self) {
-        if !self.done {
-            self.speaker.speaking.store(false, Ordering::Release);
-        }
+    async fn say(&self, message: String) -> Result<()> {
+        let channel = self.0.server.schema.name().to_owned();
+        self.0.run(Notify { channel, message }, Access::Write).await?;
+        Ok(())
     }
 }
 
@@ -203,59 +140,18 @@ impl Work for Notify {
     }
 }
 
-/// News as a message: who speaks, then each hint.
-pub(super) fn message(speaker: &str, news: &News) -> String {
-    let mut message = speaker.to_owned();
-    for hint in news.hints() {
-        match hint {
-            Hint::Jobs(queue) => message.extend([" jobs=", queue.as_str()]),
-            Hint::Outcomes => message.push_str(" outcomes"),
-            Hint::Control => message.push_str(" control"),
-            Hint::Everything => message.push_str(" everything"),
-        }
-    }
-    if message.len() > LONGEST { format!("{speaker} everything") } else { message }
-}
-
-/// What a message says; nothing when `listener` sent it itself. What is not understood may be anything.
-fn news(message: &str, listener: &str) -> News {
-    let mut news = News::default();
-    let mut words = message.split(' ');
-    if words.next() == Some(listener) {
-        return news;
-    }
-    let mut heard = false;
-    for word in words {
-        heard = true;
-        match word.split_once('=') {
-            Some(("jobs", queue)) if Name::new(queue).is_ok() => {
-                if let Ok(queue) = Name::new(queue) {
-                    news.jobs(&queue);
-                }
-            }
-            None if word == "outcomes" => news.outcomes(),
-            None if word == "control" => news.control(),
-            _ => news.everything(),
-        }
-    }
-    if !heard {
-        news.everything();
-    }
-    news
-}
-
 /// The connection that listens.
 struct Ear {
     listener: PgListener,
     /// Nothing but where `sqlx` keeps that connection.
     pool: PgPool,
-    speaker: String,
+    speaker: Arc<Speaker<Channel>>,
     listeners: Arc<Listeners>,
     lost: Arc<AtomicBool>,
 }
 
 impl Ear {
-    async fn open(settings: &Settings, speaker: &str, listeners: &Arc<Listeners>) -> Result<Self> {
+    async fn open(settings: &Settings, speaker: &Arc<Speaker<Channel>>, listeners: &Arc<Listeners>) -> Result<Self> {
         let options = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
         let pool = options.acquire_timeout(PATIENCE).connect_lazy_with(settings.for_work());
         let open = async {
@@ -266,7 +162,7 @@ impl Ear {
             Ok(listener)
         };
         let listener = open.await.map_err(|error| fault(error).context("server", settings.location()))?;
-        let (speaker, listeners, lost) = (speaker.to_owned(), Arc::clone(listeners), Arc::default());
+        let (speaker, listeners, lost) = (Arc::clone(speaker), Arc::clone(listeners), Arc::default());
         Ok(Self { listener, pool, speaker, listeners, lost })
     }
 
@@ -277,7 +173,7 @@ impl Ear {
         loop {
             tokio::select! {
                 heard = self.listener.try_recv() => match heard {
-                    Ok(Some(notification)) => self.listeners.tell(&news(notification.payload(), &self.speaker)),
+                    Ok(Some(notification)) => self.listeners.tell(&self.speaker.understand(notification.payload())),
                     Ok(None) => break,
                     Err(error) => {
                         tracing::debug!(%error, "the listening connection failed");

@@ -12,10 +12,11 @@ use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection};
 use super::error::fault;
 use crate::backend::Claim;
 use crate::backend::sql::lease::LeaseRow;
+use crate::backend::sql::marks::{Marked, bind, bind_finished, bind_record, with_lists};
 use crate::backend::sql::places::record;
 use crate::backend::sql::record::{FinishedRecord, Record};
 use crate::backend::sql::tables::{
-    Columns, FINISHED_COLUMNS, JOB_COLUMNS, JOB_WIDTH, Tables, Value, clamp, marks, rows, runs,
+    Columns, FINISHED_COLUMNS, JOB_COLUMNS, JOB_WIDTH, Tables, Value, clamp, rows, runs,
 };
 use crate::error::Result;
 use crate::job::JobId;
@@ -203,60 +204,20 @@ fn prepared(sql: Cow<'static, str>, values: &[Value<'_>]) -> Statement {
     values.iter().fold(statement(with_lists(sql, values)), bind)
 }
 
-/// Writes as many marks into `?..` as its list has values, up to the next power of two: few different lengths, so that
-/// each statement is compiled once.
-fn with_lists(sql: Cow<'static, str>, values: &[Value<'_>]) -> Cow<'static, str> {
-    let lengths = values.iter().filter_map(|value| match value {
-        Value::Ids(ids) => Some(ids.len()),
-        Value::Integers(numbers) => Some(numbers.len()),
-        Value::Texts(texts) => Some(texts.len()),
-        _ => None,
-    });
-    lengths.fold(sql, |sql, length| sql.replacen("?..", &marks(length.next_power_of_two()), 1).into())
-}
-
-fn bind(statement: Statement, value: &Value<'_>) -> Statement {
-    match *value {
-        Value::Integer(integer) => statement.bind(integer),
-        Value::Real(real) => statement.bind(real),
-        Value::Text(text) => statement.bind(text),
-        Value::Bytes(bytes) => statement.bind(bytes),
-        Value::MaybeBytes(bytes) => statement.bind(bytes),
-        Value::Id(id) => statement.bind(&id[..]),
-        Value::Ids(ids) => bind_list(statement, ids, |statement, id| statement.bind(&id.as_bytes()[..])),
-        Value::Integers(integers) => bind_list(statement, integers, |statement, integer| statement.bind(*integer)),
-        Value::Texts(texts) => bind_list(statement, texts, |statement, text| statement.bind(*text)),
+impl Marked for Statement {
+    fn integer(self, value: Option<i64>) -> Self {
+        self.bind(value)
     }
-}
 
-/// Binds the values of a list; the last one fills the room that is left.
-fn bind_list<T>(mut statement: Statement, values: &[T], bind: impl Fn(Statement, &T) -> Statement) -> Statement {
-    let room = values.len().next_power_of_two();
-    let last = values.last();
-    for value in values.iter().chain(std::iter::repeat_n(last, room - values.len()).flatten()) {
-        statement = bind(statement, value);
+    fn real(self, value: f64) -> Self {
+        self.bind(value)
     }
-    statement
-}
 
-fn bind_record(statement: Statement, record: &Record) -> Statement {
-    statement
-        .bind(&record.id[..])
-        .bind(record.queue.as_str())
-        .bind(record.priority)
-        .bind(record.due)
-        .bind(record.expires)
-        .bind(record.task.as_str())
-        .bind(record.attempt)
-        .bind(record.attempt_limit)
-        .bind(record.crashes)
-        .bind(record.retry)
-        .bind(record.pushed)
-        .bind(record.codec)
-        .bind(&record.payload[..])
-        .bind(record.extras.as_deref())
-}
+    fn text(self, value: &str) -> Self {
+        self.bind(value)
+    }
 
-fn bind_finished(statement: Statement, record: &FinishedRecord) -> Statement {
-    bind_record(statement, &record.job).bind(record.state.as_str()).bind(record.finished).bind(record.ends)
+    fn bytes(self, value: Option<&[u8]>) -> Self {
+        self.bind(value)
+    }
 }
