@@ -30,6 +30,18 @@ pub enum Version {
     New,
 }
 
+/// A client of the backend at a URL, or of a broker and the record of its jobs, as two URLs with a blank between.
+///
+/// # Errors
+///
+/// Those of connecting to either.
+pub async fn client(place: &str) -> taskwright::Result<Client> {
+    match place.split_once(' ') {
+        None => Client::connect(place).await,
+        Some((broker, store)) => Client::builder().connect_with_store(broker, store).await,
+    }
+}
+
 /// A worker process, killed without a warning when it is dropped.
 #[derive(Debug)]
 pub struct Victim {
@@ -38,7 +50,7 @@ pub struct Victim {
 }
 
 impl Victim {
-    /// Starts `program` on the jobs at `url`, and waits until it works.
+    /// Starts `program` on the jobs at `url`, which [`client`] reads, and waits until it works.
     ///
     /// # Errors
     ///

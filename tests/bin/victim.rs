@@ -6,11 +6,10 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskwright::prelude::*;
 use taskwright::registry::Registry;
 use taskwright::worker::WorkerOptions;
 use taskwright::{Shutdown, Worker};
-use taskwright_tests::victim::{Linger, Mark};
+use taskwright_tests::victim::{Linger, Mark, client};
 
 #[path = "../versions.rs"]
 mod versions;
@@ -20,7 +19,7 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let url = arguments.next().ok_or_else(|| anyhow::anyhow!("say where the jobs are: victim <url>"))?;
     let lease = arguments.next().map_or(Ok(1_000), |lease| lease.parse())?;
-    let client = Client::connect(&url).await?;
+    let client = client(&url).await?;
     let registry = Registry::new().with::<Mark>()?.with::<Linger>()?;
     let registry = if arguments.next().as_deref() == Some("old") {
         registry.with::<versions::old::Bill>()?

@@ -28,6 +28,12 @@ on_every_site! {
         crate::kills::a_killed_workers_job_runs_in_another_process as a_killed_workers_job_runs_in_another_process,
         crate::versions::share_a_queue as two_versions_of_a_program_share_a_queue,
     ],
+    rabbitmq_with_sqlite: super::Place::Server(super::Kind::RabbitMq) => [
+        crate::kills::workers_are_killed_at_random_moments as ten_thousand_jobs_survive_kills_at_random_moments,
+        crate::kills::the_server_crashes_in_the_middle as ten_thousand_jobs_survive_crashes_of_the_broker,
+        crate::kills::a_killed_workers_job_runs_in_another_process as a_killed_workers_job_runs_in_another_process,
+        crate::versions::share_a_queue as two_versions_of_a_program_share_a_queue,
+    ],
     redis: super::Place::Server(super::Kind::Redis) => [
         crate::kills::workers_are_killed_at_random_moments as ten_thousand_jobs_survive_kills_at_random_moments,
         crate::kills::the_server_crashes_in_the_middle as ten_thousand_jobs_survive_crashes_of_the_server,

@@ -7,7 +7,7 @@ use taskwright::backend::JobFilter;
 use taskwright::job::Job;
 use taskwright::{Client, Result};
 use taskwright_tests::servers::{Kind, Server};
-use taskwright_tests::victim::{Version, Victim};
+use taskwright_tests::victim::{self, Version, Victim};
 use tempfile::TempDir;
 
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
@@ -26,6 +26,7 @@ pub(crate) enum Place {
 
 /// One place, gone with its jobs when it is dropped.
 pub(crate) struct Site {
+    /// As [`victim::client`] reads it.
     pub(crate) url: String,
     server: Option<Server>,
     _folder: TempDir,
@@ -40,7 +41,12 @@ impl Site {
             Place::Server(kind) => Some(Server::private(kind)?),
         };
         let file = || format!("sqlite:{}", folder.path().join("jobs.db").display());
-        let url = server.as_ref().map_or_else(file, |server| server.url().to_owned());
+        let url = match (place, &server) {
+            // It carries what a file keeps the record of.
+            (Place::Server(Kind::RabbitMq), Some(server)) => format!("{} {}", server.url(), file()),
+            (_, Some(server)) => server.url().to_owned(),
+            (_, None) => file(),
+        };
         Some(Self { url, server, _folder: folder })
     }
 
@@ -52,7 +58,7 @@ impl Site {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client::connect(&self.url).await.unwrap()
+        victim::client(&self.url).await.unwrap()
     }
 
     /// A worker process that is ready.
