@@ -126,7 +126,7 @@ pub(super) struct LocalListener {
     lost: Option<Arc<AtomicBool>>,
 }
 
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(feature = "postgres")]
 impl LocalListener {
     /// Ends also once `lost` is set.
     pub(super) fn while_hearing(self, lost: Arc<AtomicBool>) -> Self {
