@@ -90,6 +90,9 @@ struct Arguments {
     /// The queue's URL, for a queue that is not in `--db`.
     #[arg(long, env = "TASKWRIGHT_URL")]
     url: Option<String>,
+    /// Where the record of its jobs is kept, for a queue that a broker carries.
+    #[arg(long, env = "TASKWRIGHT_STORE_URL")]
+    store_url: Option<String>,
     /// How many of the largest files to show.
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
@@ -102,6 +105,7 @@ struct Arguments {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let Arguments { top, jobs, .. } = arguments;
+    let store_url = arguments.store_url.clone();
     let folder = open_folder(&arguments.folder)?;
     // Each folder has a queue of its own, so that what is left of one is not done while another is asked for.
     let queue =
@@ -114,6 +118,10 @@ async fn main() -> anyhow::Result<()> {
         // Being killed is what this program is for, so no file gets the blame.
         worker.max_crashes = u32::MAX;
     });
+    let app = match store_url {
+        Some(url) => app.store_url(url),
+        None => app,
+    };
     let client = app.client().await?;
 
     let started = Instant::now();

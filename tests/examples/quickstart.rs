@@ -53,6 +53,18 @@ impl Setup {
         Printed(printed(&mut self.quickstart(queue)))
     }
 
+    /// Runs twice on the queue of these settings, where so many of three files are done already the second time.
+    fn moves_to(&self, settings: &[(&str, &str)], kept: usize) {
+        let run = || {
+            let mut quickstart = example("quickstart");
+            quickstart.current_dir(self.0.path()).arg(self.folder()).envs(settings.iter().copied());
+            Printed(printed(&mut quickstart))
+        };
+        assert_eq!(run().number("files summed up"), 3, "{settings:?}");
+        assert_eq!(run().number("done already"), kept, "{settings:?}");
+        assert!(!self.0.path().join("target/quickstart.db").exists());
+    }
+
     /// All jobs of a queue in these states.
     async fn jobs(&self, queue: &str, states: Vec<State>) -> Vec<Job> {
         let client = Client::connect(&format!("sqlite:{}", self.0.path().join(queue).display())).await.unwrap();
@@ -220,15 +232,17 @@ fn the_url_alone_moves_the_queue() {
     let setup = setup();
     setup.files(3);
     let servers = [Kind::MySql, Kind::Postgres, Kind::Redis].into_iter().filter_map(Server::shared);
-    let urls = servers.map(|server| (server.url().to_owned(), 3)).chain([("memory:".to_owned(), 0)]);
+    let urls = servers.map(|server| (server.url(), 3)).chain([("memory:", 0)]);
     for (url, kept) in urls {
-        let run = || {
-            let mut quickstart = example("quickstart");
-            quickstart.current_dir(setup.0.path()).arg(setup.folder()).env("TASKWRIGHT_URL", &url);
-            Printed(printed(&mut quickstart))
-        };
-        assert_eq!(run().number("files summed up"), 3, "{url}");
-        assert_eq!(run().number("done already"), kept, "{url}");
-        assert!(!setup.0.path().join("target/quickstart.db").exists());
+        setup.moves_to(&[("TASKWRIGHT_URL", url)], kept);
     }
+}
+
+#[test]
+fn two_urls_move_the_queue_to_a_broker_and_its_record() {
+    let Some(broker) = Server::shared(Kind::RabbitMq) else { return };
+    let setup = setup();
+    setup.files(3);
+    let record = format!("sqlite:{}", setup.0.path().join("record.db").display());
+    setup.moves_to(&[("TASKWRIGHT_URL", broker.url()), ("TASKWRIGHT_STORE_URL", &record)], 3);
 }
