@@ -75,6 +75,16 @@ fn migrate_says_what_the_backend_is_at() {
 }
 
 #[test]
+fn migrate_prints_what_would_create_the_tables() {
+    let setup = setup();
+    assert_has(&setup.run(&["migrate", "sql"]).ok(), &["-- memory:", " has no tables"]);
+    let sql = setup.run(&["migrate", "sql", "--url", "postgres://ada:hunter2@nowhere/shop?schema=jobs"]).ok();
+    assert_has(&sql, &["CREATE SCHEMA IF NOT EXISTS \"jobs\";", "CREATE TABLE \"jobs\".\"leases\"", "COMMIT;"]);
+    let json = setup.run(&["migrate", "sql", "--json", "--url", "postgres://ada:hunter2@nowhere/shop"]).json();
+    assert!(json["sql"].is_string() && !json["url"].to_string().contains("hunter2"), "{json}");
+}
+
+#[test]
 fn doctor_finds_nothing_worse_than_a_store_that_forgets() {
     let setup = setup();
     let text = setup.run(&["doctor"]).ok();

@@ -141,6 +141,7 @@ fn jobs_live_in_a_file_between_one_run_of_the_program_and_the_next() {
     );
     assert_has(&ok(directory, &["migrate"]), &["sqlite at taskwright.db is up to date at schema version 1"]);
     assert_eq!(json_of(directory, &["migrate", "status"])["schema"], json!({ "version": 1, "known": 1 }));
+    assert_has(&ok(directory, &["migrate", "up"]), &["up to date at schema version 1"]);
     assert_has(&ok(directory, &["location"]), &["sqlite at taskwright.db"]);
 }
 

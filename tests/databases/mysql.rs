@@ -336,3 +336,12 @@ async fn processes_wake_each_other() {
         hear(&mut *listener, &Hint::Outcomes).await;
     }
 }
+
+#[tokio::test]
+async fn the_script_creates_what_connecting_would() {
+    let Some(site) = Site::new() else { return };
+    site.run(&MySql::schema_script(&site.url()).unwrap()).await;
+    let mysql = site.open().await;
+    assert_eq!(mysql.info().schema, Some(Schema { version: 1, known: 1 }));
+    works(&mysql).await;
+}

@@ -530,3 +530,12 @@ async fn what_the_database_can_not_push_is_told_with_a_hint() {
     }
     assert_eq!(list(&postgres).await, [], "nothing was stored");
 }
+
+#[tokio::test]
+async fn the_script_creates_what_connecting_would() {
+    let Some(site) = Site::new() else { return };
+    site.run(&Postgres::schema_script(&site.url()).unwrap()).await;
+    let postgres = site.open().await;
+    assert_eq!(postgres.info().schema, Some(Schema { version: 2, known: 2 }));
+    works(&postgres).await;
+}

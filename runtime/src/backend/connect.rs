@@ -92,6 +92,30 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Backend>> {
     }
 }
 
+/// The statements that [`connect`] runs on an empty database to create what it keeps there, as a script for those who let
+/// no program create tables; `None` for a backend that has none. Nothing is connected.
+///
+/// # Errors
+///
+/// [`ErrorKind::Invalid`] when the URL can't be meant, [`ErrorKind::Unsupported`] when this build lacks its backend.
+pub fn schema_script(url: &str) -> Result<Option<String>> {
+    let known = scheme_of(url)?;
+    match known.name {
+        "memory" => Ok(None),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(Some(crate::backend::sql::sqlite::Sqlite::schema_script())),
+        #[cfg(feature = "mysql")]
+        "mysql" => crate::backend::sql::mysql::MySql::schema_script(url).map(Some),
+        #[cfg(feature = "postgres")]
+        "postgres" => crate::backend::sql::postgres::Postgres::schema_script(url).map(Some),
+        #[cfg(feature = "redis")]
+        "redis" => Ok(None),
+        #[cfg(feature = "rabbitmq")]
+        "amqp" => Ok(None),
+        _ => Err(not_compiled(known)),
+    }
+}
+
 /// Connects to the broker that `url` names and to the backend that keeps the record of the jobs which it carries.
 ///
 /// # Errors
@@ -169,7 +193,7 @@ mod tests {
             let error = connect(url).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{url}");
             assert!(
-                error.to_string().contains("`memory:` or `memory:NAME`, `sqlite:PATH/TO/FILE`, `postgres://"),
+                error.to_string().contains("`memory:` or `memory:NAME`, `sqlite:PATH/TO/FILE`, `mysql://"),
                 "{error}"
             );
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");

@@ -263,8 +263,12 @@ pub(crate) struct MigrateArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MigrateAction {
+    /// Bring them up to date, which connecting does anyway
+    Up,
     /// Say what the backend is at; connecting has brought it up to date
     Status,
+    /// Print the statements that create the tables, without connecting
+    Sql,
 }
 
 fn moment(text: &str) -> Result<Timestamp, crate::Error> {

@@ -180,7 +180,7 @@ async fn follow(program: Program, args: &[OsString], asked: Asked, desk: &mut De
         Command::Queues(asked) => queues::run(desk, asked).await,
         Command::Jobs(asked) => jobs::run(desk, asked).await,
         Command::Workers => workers::run(desk).await,
-        Command::Migrate(_) => migrate::run(desk).await,
+        Command::Migrate(arguments) => migrate::run(desk, arguments.action).await,
         Command::Doctor => doctor::run(desk).await,
         Command::Config => config::run(desk),
         // They were printed before the program was wired.

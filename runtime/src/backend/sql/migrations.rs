@@ -40,3 +40,24 @@ pub(super) fn missing(migrations: &'static [Migration], current: i64) -> Result<
     let done = usize::try_from(current).unwrap_or(0).min(migrations.len());
     Ok(&migrations[done..])
 }
+
+/// The whole schema as one script for an empty database, for those who let no program create tables.
+///
+/// `said` is a statement in the dialect's words, `recorded` the one that remembers a step.
+pub(super) fn script(
+    create: &str,
+    migrations: &[Migration],
+    said: impl Fn(&str) -> String,
+    recorded: impl Fn(&Migration) -> String,
+) -> String {
+    let mut script = format!("{};\n", said(create));
+    for migration in migrations {
+        let Migration { version, name, statements } = migration;
+        script.extend(["\n-- Version ", &version.to_string(), ": ", name, ".\n\n"]);
+        for statement in *statements {
+            script.extend([said(statement).trim_end(), ";\n\n"]);
+        }
+        script.extend([&said(&recorded(migration)), ";\n"]);
+    }
+    script
+}

@@ -93,6 +93,16 @@ impl MySql {
         Self::connect_with(url, Clock::system()).await
     }
 
+    /// The statements that [`connect`](Self::connect) runs in a database without the tables that `url` names, as a script
+    /// for those who let no program create them. Nothing is connected.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] for a URL that can't be meant.
+    pub fn schema_script(url: &str) -> Result<String> {
+        Ok(schema::script(&Settings::parse(url)?))
+    }
+
     /// As [`MySql::connect`], with the server's time moved by the [offset](Clock::offset) of `clock`.
     pub async fn connect_with(url: &str, clock: Clock) -> Result<Self> {
         let mut settings = Settings::parse(url)?;

@@ -6,7 +6,7 @@ use super::connect::{Settings, simple};
 use super::error::fault;
 use super::tables::translate;
 use crate::backend::Schema;
-use crate::backend::sql::migrations::{Migration, missing, schema};
+use crate::backend::sql::migrations::{self, Migration, missing, schema};
 use crate::error::{Error, Result};
 
 /// Every step of the schema, oldest first. A step that was released never changes.
@@ -130,6 +130,14 @@ const RECORD: &str = "INSERT INTO taskwright_migrations (version, name) VALUES (
 /// Names of locks are those of the whole server and have at most 64 characters.
 const LOCK: &str = "SELECT GET_LOCK(sha1(concat(DATABASE(), '/', ?)), 60)";
 const UNLOCK: &str = "SELECT RELEASE_LOCK(sha1(concat(DATABASE(), '/', ?)))";
+
+/// All of it, to be run by hand in an empty database.
+pub(super) fn script(settings: &Settings) -> String {
+    let record = |step: &Migration| {
+        format!("INSERT INTO taskwright_migrations (version, name) VALUES ({}, '{}')", step.version, step.name)
+    };
+    migrations::script(CREATE_MIGRATIONS, MIGRATIONS, |sql| translate(sql, &settings.prefix), record)
+}
 
 /// Brings the tables to this program's version. Any number of processes may do so at once: the steps are taken under a
 /// lock, by whoever has it first. Tables that are up to date need no right to create anything.

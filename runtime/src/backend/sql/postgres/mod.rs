@@ -139,6 +139,16 @@ impl Postgres {
         Self::connect_with(url, Clock::system()).await
     }
 
+    /// The statements that [`connect`](Self::connect) runs in a database without the schema that `url` names, as a script
+    /// for those who let no program create tables. Nothing is connected.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] for a URL that can't be meant.
+    pub fn schema_script(url: &str) -> Result<String> {
+        Ok(schema::script(&Settings::parse(url)?))
+    }
+
     /// As [`Postgres::connect`], with the server's time moved by the [offset](Clock::offset) of `clock`.
     pub async fn connect_with(url: &str, clock: Clock) -> Result<Self> {
         let settings = Settings::parse(url)?;

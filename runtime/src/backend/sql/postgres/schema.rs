@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use super::connect::{Settings, simple};
 use super::error::fault;
 use crate::backend::Schema;
-use crate::backend::sql::migrations::{Migration, missing, schema};
+use crate::backend::sql::migrations::{self, Migration, missing, schema};
 use crate::error::Result;
 
 /// Every step of the schema, oldest first. A step that was released never changes.
@@ -124,6 +124,16 @@ const RECORD: &str = "INSERT INTO taskwright_migrations (version, name) VALUES (
 
 /// One of all databases' processes at a time; the second number is for each schema its own.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1952541555, hashtext($1))";
+
+/// All of it, to be run by hand in a database without it.
+pub(super) fn script(settings: &Settings) -> String {
+    let schema = &settings.schema;
+    let record = |step: &Migration| {
+        format!("INSERT INTO taskwright_migrations (version, name) VALUES ({}, '{}')", step.version, step.name)
+    };
+    let script = migrations::script(CREATE_MIGRATIONS, MIGRATIONS, |sql| schema.translate(sql), record);
+    format!("BEGIN;\nCREATE SCHEMA IF NOT EXISTS {};\n{script}COMMIT;\n", schema.quoted())
+}
 
 /// Brings the schema to this program's version. Any number of processes may do so at once: the steps are taken under a
 /// lock, by whoever has it first. A schema that is up to date needs no right to create anything.

@@ -104,6 +104,13 @@ impl Sqlite {
         Self::connect_with(url, Clock::system()).await
     }
 
+    /// The statements that [`connect`](Self::connect) runs on a new file, as a script for those who let no program create
+    /// tables.
+    #[must_use]
+    pub fn schema_script() -> String {
+        schema::script()
+    }
+
     /// As [`Sqlite::connect`], by `clock`.
     pub async fn connect_with(url: &str, clock: Clock) -> Result<Self> {
         let settings = Settings::parse(url)?;

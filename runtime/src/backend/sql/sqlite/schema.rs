@@ -4,7 +4,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::error::fault;
 use crate::backend::Schema;
-use crate::backend::sql::migrations::{Migration, missing, schema};
+use crate::backend::sql::migrations::{self, Migration, missing, schema};
 use crate::error::Result;
 use crate::time::Timestamp;
 
@@ -129,6 +129,16 @@ const VERSION: &str = "SELECT coalesce(max(version), 0) FROM taskwright_migratio
 /// Begins to write, and writes nothing. `BEGIN IMMEDIATE` alone succeeds on a file that can only be read.
 const TOUCH: &str = "DELETE FROM taskwright_migrations WHERE 0";
 const RECORD: &str = "INSERT INTO taskwright_migrations (version, name, applied) VALUES (?, ?, ?)";
+
+/// All of it, to be run by hand on an empty database.
+pub(super) fn script() -> String {
+    let record = |step: &Migration| {
+        let values = format!("{}, '{}', CAST(strftime('%s', 'now') AS INTEGER) * 1000000", step.version, step.name);
+        format!("INSERT INTO taskwright_migrations (version, name, applied) VALUES ({values})")
+    };
+    let script = migrations::script(CREATE_MIGRATIONS, MIGRATIONS, str::to_owned, record);
+    format!("BEGIN IMMEDIATE;\n{script}COMMIT;\n")
+}
 
 /// Brings the database to this program's schema. Any number of processes may do so at once: the steps are taken under
 /// the write lock, by whoever has it first. A file that can't be written is found out here too.
