@@ -324,6 +324,8 @@ CREATE USER IF NOT EXISTS taskwright@'%' IDENTIFIED BY 'taskwright';
 GRANT ALL ON *.* TO taskwright@'%' WITH GRANT OPTION;
 SQL
     user=$(id -un)
+    # A server that starts removes temporary tables from the folder for them, also those of one that runs.
+    mkdir tmp && export TMPDIR="$2/tmp"
     mariadb-install-db --no-defaults --user="$user" --datadir="$2/data" --skip-test-db \
         --auth-root-authentication-method=normal --innodb-flush-log-at-trx-commit=0
 }
