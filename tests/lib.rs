@@ -1,5 +1,6 @@
 //! What the tests of this folder share.
 
+pub mod chaos;
 pub mod servers;
 pub mod toy;
 pub mod victim;

@@ -148,10 +148,23 @@ impl Server {
     ///
     /// When its programs are missing or don't work.
     pub fn start(kind: Kind) -> Result<Self, NoServer> {
+        Self::start_with(kind, "forgetful")
+    }
+
+    /// One that writes to disk as its kind does unless configured otherwise, Redis with its append-only file: to measure.
+    ///
+    /// # Errors
+    ///
+    /// When its programs are missing or don't work.
+    pub fn start_durable(kind: Kind) -> Result<Self, NoServer> {
+        Self::start_with(kind, "durable")
+    }
+
+    fn start_with(kind: Kind, disk: &str) -> Result<Self, NoServer> {
         let programs = kind.programs().ok_or(NoServer::Missing(kind))?;
         let start = || {
             let port = free_port()?;
-            Ok((kind.url(port), Guardian::start(kind, &programs, port)?))
+            Ok((kind.url(port), Guardian::start(kind, &programs, port, disk)?))
         };
         // Once more, since somebody else may have taken the port, or the machine's room, in between.
         let (url, guardian) = start().or_else(|_| start()).map_err(|error| NoServer::Broken(kind, error))?;
@@ -261,9 +274,9 @@ fn free_port() -> Result<u16> {
 }
 
 /// Starts a server, does what it is told, and ends the server when its input ends: when the test process does, however
-/// it does. `$1` is the folder with the programs, `$2` one for data, `$3` the port.
+/// it does. `$1` is the folder with the programs, `$2` one for data, `$3` the port, `$4` and `$5` others that are free.
 ///
-/// Nothing has to outlive the machine, so nothing waits for the disk.
+/// Nothing has to outlive the machine, so nothing waits for the disk, unless `$6` is `durable`.
 const GUARD: &str = r#"
 trap '' HUP INT TERM
 cd "$2" || exit 1
@@ -307,7 +320,8 @@ prepare() {
 }
 launch() {
     options="-p $3 -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=400"
-    options="$options -c fsync=off -c full_page_writes=off -c logging_collector=off -c autovacuum_naptime=5s"
+    options="$options -c logging_collector=off"
+    [ "$6" = durable ] || options="$options -c fsync=off -c full_page_writes=off -c autovacuum_naptime=5s"
     programs=$1
     "$1/pg_ctl" -D data -l log -o "$options" -w -t 60 start > start.log 2>&1
 }
@@ -331,9 +345,11 @@ SQL
 }
 launch() {
     port=$3
+    flush=2
+    [ "$6" = durable ] && flush=1
     setsid "$1/mariadbd" --no-defaults --user="$user" --datadir="$2/data" --socket="$2/socket" --pid-file="$2/pid" \
         --bind-address=127.0.0.1 --port="$3" --max-connections=400 --init-file="$2/init.sql" \
-        --innodb-flush-log-at-trx-commit=2 --skip-name-resolve >> log 2>&1 &
+        --innodb-flush-log-at-trx-commit=$flush --skip-name-resolve >> log 2>&1 &
     pid=$!
 }
 probe() { mariadb-admin --no-defaults -h 127.0.0.1 -P "$port" -u taskwright -ptaskwright ping; }
@@ -344,8 +360,10 @@ const REDIS: &str = r#"
 prepare() { true; }
 launch() {
     port=$3
+    fsync=no
+    [ "$6" = durable ] && fsync=everysec
     setsid "$1/redis-server" --bind 127.0.0.1 --port "$3" --dir "$2" --requirepass taskwright --save '' \
-        --appendonly yes --appendfsync no --maxmemory-policy noeviction >> log 2>&1 &
+        --appendonly yes --appendfsync $fsync --maxmemory-policy noeviction >> log 2>&1 &
     pid=$!
 }
 probe() { REDISCLI_AUTH=taskwright redis-cli -h 127.0.0.1 -p "$port" ping | grep -q PONG; }
@@ -392,7 +410,7 @@ struct Guardian {
 }
 
 impl Guardian {
-    fn start(kind: Kind, programs: &Path, port: u16) -> Result<Self> {
+    fn start(kind: Kind, programs: &Path, port: u16, disk: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("taskwright-server").tempdir()?;
         // The common part first, so that a kind may replace what is special with it.
         let (functions, rest) = GUARD.split_once("prepare \"$@\"").context("the script has a beginning")?;
@@ -401,6 +419,7 @@ impl Guardian {
             .arg(programs)
             .arg(folder.path())
             .args([port, free_port()?, free_port()?].map(|port| port.to_string()))
+            .arg(disk)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)

@@ -4,12 +4,30 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use taskwright::backend::connect::Places;
 use taskwright::prelude::*;
 
 /// Does nothing but succeed.
 #[task(max_attempts = 1000)]
 pub async fn mark(number: u64) -> TaskResult<u64> {
     Ok(number)
+}
+
+/// Takes so many milliseconds, and tells which attempt it was.
+#[task(max_attempts = 1000)]
+pub async fn toil(millis: u64, ctx: &Context) -> TaskResult<u32> {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+    Ok(ctx.attempt())
+}
+
+/// How many of the next run at once at the most, in all workers together.
+pub const NARROW: u32 = 4;
+
+/// The same, and counts against a limit.
+#[task(max_attempts = 1000, limit(max = 4, key = "narrow"))]
+pub async fn squeeze(millis: u64, ctx: &Context) -> TaskResult<u32> {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+    Ok(ctx.attempt())
 }
 
 /// Says that it runs, and never ends.
@@ -30,16 +48,17 @@ pub enum Version {
     New,
 }
 
-/// A client of the backend at a URL, or of a broker and the record of its jobs, as two URLs with a blank between.
+/// A client of the backends at up to three URLs with blanks between: of the jobs, of their record if a broker carries
+/// them, and of their results; `-` stands for none.
 ///
 /// # Errors
 ///
-/// Those of connecting to either.
+/// Those of connecting to any.
 pub async fn client(place: &str) -> taskwright::Result<Client> {
-    match place.split_once(' ') {
-        None => Client::connect(place).await,
-        Some((broker, store)) => Client::builder().connect_with_store(broker, store).await,
-    }
+    let mut urls = place.split(' ').map(|url| (url != "-").then(|| url.to_owned()));
+    let mut next = || urls.next().flatten();
+    let url = next().unwrap_or_default();
+    Client::builder().connect_all(&Places { url, store_url: next(), results_url: next(), ..Places::default() }).await
 }
 
 /// A worker process, killed without a warning when it is dropped.
@@ -80,6 +99,30 @@ impl Victim {
             line.clear();
         }
         anyhow::bail!("the process ended before it said `{wanted}`")
+    }
+
+    /// Stops the process where it stands, as `kill -STOP` does.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn stop(&self) -> anyhow::Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets a stopped process go on.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let done = Command::new("kill").arg(signal).arg(self.process.id().to_string()).status()?;
+        anyhow::ensure!(done.success(), "the process can't be sent {signal}");
+        Ok(())
     }
 
     /// Kills the process as `kill -9` does.

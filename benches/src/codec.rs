@@ -49,6 +49,6 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
         let bytes = rmp_serde::to_vec_named(black_box(&plain))?;
         black_box(rmp_serde::from_slice::<Plain>(&bytes)?);
     }
-    report.rate("plain rmp-serde", Measure::WriteAndRead, per_second(scale.jobs, began));
+    report.rate("payload", Measure::PlainWriteAndRead, per_second(scale.jobs, began));
     Ok(())
 }

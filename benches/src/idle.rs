@@ -1,6 +1,5 @@
 //! What a worker costs that has nothing to do.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,10 +8,11 @@ use taskwright::context::States;
 use taskwright::registry::Registry;
 use taskwright::worker::WorkerOptions;
 
-use crate::Scale;
+use crate::machine;
 use crate::report::{Measure, Report};
 use crate::rescue::{Child, HOLDING};
-use crate::sites::{Kind, Site, worker};
+use crate::servers::Counters;
+use crate::sites::{Kind, Store, worker};
 use crate::tasks::Noop;
 
 /// How long a worker is watched.
@@ -21,19 +21,33 @@ const WATCHED: Duration = Duration::from_secs(10);
 /// How long it may take to come to rest before that.
 const SETTLING: Duration = Duration::from_secs(2);
 
-pub(crate) async fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
-    for &kind in scale.stores.iter().filter(|kind| **kind != Kind::SqliteNormal) {
-        let site = Site::new(kind)?;
-        let child = Child::start("idle", &site.url).await?;
-        tokio::time::sleep(SETTLING).await;
-        let before = processor_time(child.id());
-        tokio::time::sleep(WATCHED).await;
-        let after = processor_time(child.id());
-        child.kill().await?;
-        if let (Some(before), Some(after)) = (before, after) {
-            let share = after.saturating_sub(before).as_secs_f64() / WATCHED.as_secs_f64();
-            report.share(kind.name(), Measure::IdleProcessor, share);
-        }
+pub(crate) async fn measure(report: &mut Report, store: &Store) -> Result<()> {
+    if store.kind == Kind::SqliteNormal {
+        // It writes as seldom as with `full`.
+        return Ok(());
+    }
+    let site = store.site()?;
+    let child = Child::start("idle", &site.url).await?;
+    tokio::time::sleep(SETTLING).await;
+    let counters = Counters::read(store).await?;
+    let before = machine::processor_time([child.id()]);
+    tokio::time::sleep(WATCHED).await;
+    let spent = machine::processor_time([child.id()]).saturating_sub(before);
+    let with_worker = counters.since(store).await?;
+    let connections = store.port().map(|port| machine::connections(child.id(), port));
+    child.kill().await?;
+    let without_worker = if with_worker.is_some() { Counters::of_a_while(store, WATCHED).await? } else { None };
+    let seconds = WATCHED.as_secs_f64();
+    if spent > Duration::ZERO {
+        report.add(store.name(), Measure::IdleProcessor, spent.as_secs_f64() / seconds);
+    }
+    // The server has work of its own, such as cleaning up after what was measured before.
+    if let (Some(with), Some(without)) = (with_worker, without_worker) {
+        let measure = if store.kind == Kind::Postgres { Measure::IdleTransactions } else { Measure::IdleStatements };
+        report.add(store.name(), measure, (with - without).max(0.0) / seconds);
+    }
+    if let Some(connections) = connections.filter(|connections| *connections > 0) {
+        report.add(store.name(), Measure::Connections, crate::engine::count(connections));
     }
     Ok(())
 }
@@ -45,14 +59,4 @@ pub(crate) async fn idle(url: &str) -> Result<()> {
     println!("{HOLDING}");
     worker.run(Shutdown::new()).await?;
     Ok(())
-}
-
-/// How long all threads of a process have been running, where the system tells.
-fn processor_time(process: u32) -> Option<Duration> {
-    let threads = std::fs::read_dir(Path::new("/proc").join(process.to_string()).join("task")).ok()?;
-    let nanoseconds = threads.filter_map(|thread| {
-        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    Some(Duration::from_nanos(nanoseconds.sum()))
 }

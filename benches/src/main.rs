@@ -2,13 +2,16 @@
 //!
 //! Everything is measured side by side in one run and told as ratios, since no two machines are alike.
 
-mod baseline;
 mod codec;
 mod engine;
+mod floors;
 mod idle;
 mod latency;
+mod machine;
+mod raw;
 mod report;
 mod rescue;
+mod servers;
 mod sites;
 mod tasks;
 
@@ -17,7 +20,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::report::Report;
-use crate::sites::Kind;
+use crate::sites::{Kind, Store};
 
 /// Measures throughput, latency, idle cost and rescue.
 #[derive(Parser)]
@@ -35,13 +38,14 @@ struct Arguments {
 /// How much is measured.
 #[derive(clap::Args)]
 struct Scale {
-    /// Which stores; the killed workers need `sqlite-full`.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "memory,sqlite-full,sqlite-normal")]
-    stores: Vec<Kind>,
+    /// Which stores: all, each server started for it alone with its usual durability; names of some, or URLs. Workers are
+    /// killed on `sqlite-full`.
+    #[arg(long, value_delimiter = ',', default_values = Kind::ALL.map(Kind::name))]
+    stores: Vec<String>,
     /// How many rounds of throughput; the median counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How many jobs a round of bulk work has.
+    /// How many jobs a round of bulk work has in memory; stores that are slower do a part of them.
     #[arg(long, default_value_t = 100_000)]
     jobs: usize,
     /// How many jobs are dispatched one at a time.
@@ -50,6 +54,9 @@ struct Scale {
     /// How many times latency is taken.
     #[arg(long, default_value_t = 500)]
     samples: usize,
+    /// How many jobs workers fetch ahead at the most, instead of the default.
+    #[arg(long)]
+    prefetch: Option<usize>,
     /// How many workers are killed.
     #[arg(long, default_value_t = 5)]
     kills: usize,
@@ -78,17 +85,24 @@ async fn main() -> anyhow::Result<()> {
 
 async fn measure(scale: &Scale) -> anyhow::Result<Report> {
     let mut report = Report::default();
-    for round in 1..=scale.rounds {
-        eprintln!("throughput, round {round} of {}", scale.rounds);
-        codec::measure(&mut report, scale)?;
-        baseline::measure(&mut report, scale).await?;
-        engine::measure(&mut report, scale).await?;
+    let mut stores = Vec::new();
+    for text in &scale.stores {
+        stores.extend(Store::open(text)?);
     }
-    eprintln!("latency");
-    latency::measure(&mut report, scale).await?;
-    eprintln!("idle cost");
-    idle::measure(&mut report, scale).await?;
-    eprintln!("rescue after kill -9");
-    rescue::measure(&mut report, scale).await?;
+    for round in 1..=scale.rounds {
+        codec::measure(&mut report, scale)?;
+        for store in &stores {
+            eprintln!("throughput of {}, round {round} of {}", store.name(), scale.rounds);
+            raw::measure(&mut report, scale, store).await?;
+            engine::measure(&mut report, scale, store).await?;
+        }
+    }
+    for store in &stores {
+        eprintln!("latency of {}", store.name());
+        latency::measure(&mut report, scale, store).await?;
+        eprintln!("idle cost of {}", store.name());
+        idle::measure(&mut report, store).await?;
+        rescue::measure(&mut report, scale, store).await?;
+    }
     Ok(report)
 }

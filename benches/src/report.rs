@@ -8,63 +8,98 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
+use crate::floors::{Floor, floors};
+
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Measure {
-    Channel,
-    RawInsertOne,
-    RawInsert,
+    RawOne,
+    RawBulk,
+    RawBare,
+    RawSpawn,
     RawDelete,
+    RawReadDelete,
+    RawClaimSettle,
+    RawConsume,
     DispatchOne,
     DispatchTogether,
     DispatchMany,
     Drain,
     DrainKept,
+    ProcessorOwn,
+    ProcessorServer,
+    Wal,
     StartMedian,
+    StartMostly,
     StartSlow,
+    LoadedMedian,
+    LoadedMostly,
+    LoadedSlow,
+    Connections,
     IdleProcessor,
+    IdleTransactions,
+    IdleStatements,
     RescueMedian,
     RescueSlowest,
     WriteAndRead,
+    PlainWriteAndRead,
 }
 
 impl Measure {
     /// The measure in words.
-    fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
-            Self::Channel => "send, receive, spawn",
-            Self::RawInsertOne => "insert 1 a commit",
-            Self::RawInsert => "insert 1,000 a commit",
-            Self::RawDelete => "claim and delete 1,000 a commit",
+            Self::RawOne => "raw: one a commit, script call or confirm",
+            Self::RawBulk => "raw: 1,000 together",
+            Self::RawBare => "raw: 1,000 together, payloads alone",
+            Self::RawSpawn => "raw: spawn, under a semaphore",
+            Self::RawDelete => "raw: claim and delete 1,000",
+            Self::RawReadDelete => "raw: read 1,000, then delete them",
+            Self::RawClaimSettle => "raw: claim 1,000, then settle them",
+            Self::RawConsume => "raw: consumer with manual acks",
             Self::DispatchOne => "dispatch, one after the other",
             Self::DispatchTogether => "dispatch, 64 callers at once",
             Self::DispatchMany => "dispatch_many",
             Self::Drain => "drain through the engine",
-            Self::DrainKept => "drain, every result kept",
+            Self::DrainKept => "drain, every result kept a day",
+            Self::ProcessorOwn => "processor time a job, client and worker",
+            Self::ProcessorServer => "processor time a job, server",
+            Self::Wal => "WAL a job, in and out",
             Self::StartMedian => "dispatch to start, idle, p50",
+            Self::StartMostly => "dispatch to start, idle, p95",
             Self::StartSlow => "dispatch to start, idle, p99",
+            Self::LoadedMedian => "dispatch to start, half load, p50",
+            Self::LoadedMostly => "dispatch to start, half load, p95",
+            Self::LoadedSlow => "dispatch to start, half load, p99",
+            Self::Connections => "connections of a worker",
             Self::IdleProcessor => "idle worker, share of a core",
+            Self::IdleTransactions => "idle worker, transactions a second",
+            Self::IdleStatements => "idle worker, statements a second",
             Self::RescueMedian => "kill -9 to rerun, lease 3 s, median",
             Self::RescueSlowest => "kill -9 to rerun, lease 3 s, slowest",
             Self::WriteAndRead => "write and read a payload",
+            Self::PlainWriteAndRead => "raw: the same with plain rmp-serde",
         }
     }
 
-    /// What the same work costs without a queue, for a store of this name.
-    fn baseline(self, store: &str) -> Option<(String, Self)> {
-        let raw = match self {
-            Self::DispatchOne => Self::RawInsertOne,
-            Self::DispatchTogether | Self::DispatchMany => Self::RawInsert,
-            Self::Drain | Self::DrainKept => Self::RawDelete,
-            Self::WriteAndRead => Self::WriteAndRead,
-            _ => return None,
-        };
-        match store {
-            "payload" => Some(("plain rmp-serde".to_owned(), raw)),
-            "plain rmp-serde" => None,
-            "memory" => Some(("tokio channel".to_owned(), Self::Channel)),
-            sqlite => Some((format!("raw {sqlite}"), raw)),
+    fn unit(self) -> Unit {
+        match self {
+            Self::ProcessorOwn
+            | Self::ProcessorServer
+            | Self::StartMedian
+            | Self::StartMostly
+            | Self::StartSlow
+            | Self::LoadedMedian
+            | Self::LoadedMostly
+            | Self::LoadedSlow
+            | Self::RescueMedian
+            | Self::RescueSlowest => Unit::Seconds,
+            Self::IdleProcessor => Unit::Share,
+            Self::IdleTransactions | Self::IdleStatements => Unit::PerSecond,
+            Self::Connections => Unit::Count,
+            Self::Wal => Unit::Bytes,
+            _ => Unit::JobsPerSecond,
         }
     }
 }
@@ -76,6 +111,9 @@ enum Unit {
     JobsPerSecond,
     Seconds,
     Share,
+    PerSecond,
+    Count,
+    Bytes,
 }
 
 /// One measure of one store, once a round.
@@ -83,7 +121,6 @@ enum Unit {
 struct Series {
     store: String,
     measure: Measure,
-    unit: Unit,
     values: Vec<f64>,
 }
 
@@ -100,42 +137,42 @@ struct Figure<'a> {
     /// The median of `values`.
     value: f64,
     values: &'a [f64],
-    /// What it is compared with, and the share of it that is reached.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    against: Option<Against>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    floors: Vec<Judged>,
 }
 
+/// What a figure is held against, and how it stands.
 #[derive(Serialize)]
-struct Against {
-    store: String,
-    measure: Measure,
-    ratio: f64,
+struct Judged {
+    #[serde(flatten)]
+    floor: Floor,
+    /// The share of the other measure that is reached; for a bound in the measure's own unit, the figure.
+    reached: f64,
+    met: Option<bool>,
 }
 
 impl Report {
     pub(crate) fn rate(&mut self, store: &str, measure: Measure, jobs_per_second: f64) {
-        self.add(store, measure, Unit::JobsPerSecond, jobs_per_second);
+        self.add(store, measure, jobs_per_second);
     }
 
     pub(crate) fn duration(&mut self, store: &str, measure: Measure, duration: Duration) {
-        self.add(store, measure, Unit::Seconds, duration.as_secs_f64());
+        self.add(store, measure, duration.as_secs_f64());
     }
 
-    pub(crate) fn share(&mut self, store: &str, measure: Measure, share: f64) {
-        self.add(store, measure, Unit::Share, share);
-    }
-
-    fn add(&mut self, store: &str, measure: Measure, unit: Unit, value: f64) {
+    /// A figure in its measure's unit.
+    pub(crate) fn add(&mut self, store: &str, measure: Measure, value: f64) {
         match self.0.iter_mut().find(|series| series.store == store && series.measure == measure) {
             Some(series) => series.values.push(value),
-            None => self.0.push(Series { store: store.to_owned(), measure, unit, values: vec![value] }),
+            None => self.0.push(Series { store: store.to_owned(), measure, values: vec![value] }),
         }
     }
 
-    /// Prints the table and writes the JSON.
+    /// Prints the tables and writes the JSON.
     pub(crate) fn publish(&self, json: &Path) -> Result<()> {
         let figures = self.figures();
         println!("{}", table(&figures));
+        println!("{}", floors_table(&figures));
         println!("no-op jobs with a payload of 100 bytes; medians of the rounds; {} cores", cores());
         let text = serde_json::to_string_pretty(&serde_json::json!({ "cores": cores(), "figures": figures }))?;
         let written = json.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(json, text));
@@ -147,21 +184,29 @@ impl Report {
     fn figures(&self) -> Vec<Figure<'_>> {
         let figure = |series: &'_ Series| {
             let value = median(&series.values);
-            let against = series.measure.baseline(&series.store).and_then(|(store, measure)| {
-                let ratio = value / self.value_of(&store, measure)?;
-                Some(Against { store, measure, ratio })
-            });
-            (value, against)
+            let floors = floors(&series.store, series.measure).filter_map(|floor| self.judge(series, value, floor));
+            (value, floors.collect())
         };
         let figures = self.0.iter().map(|series| {
-            let (value, against) = figure(series);
-            let Series { store, measure, unit, values } = series;
-            Figure { store, measure: *measure, unit: *unit, value, values, against }
+            let (value, floors) = figure(series);
+            let Series { store, measure, values } = series;
+            Figure { store, measure: *measure, unit: measure.unit(), value, values, floors }
         });
         figures.collect()
     }
 
-    fn value_of(&self, store: &str, measure: Measure) -> Option<f64> {
+    fn judge(&self, series: &Series, value: f64, floor: Floor) -> Option<Judged> {
+        let (reached, met) = match floor {
+            Floor::Of { measure, share } => {
+                let reached = value / self.value_of(&series.store, measure)?;
+                (reached, share.map(|share| reached >= share))
+            }
+            Floor::AtMost { most } => (value, Some(value <= most)),
+        };
+        Some(Judged { floor, reached, met })
+    }
+
+    pub(crate) fn value_of(&self, store: &str, measure: Measure) -> Option<f64> {
         let series = self.0.iter().find(|series| series.store == store && series.measure == measure)?;
         Some(median(&series.values))
     }
@@ -175,15 +220,34 @@ fn median(values: &[f64]) -> f64 {
 
 fn table(figures: &[Figure<'_>]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY).set_header(["store", "what", "figure", "against"]);
+    table.load_style(UTF8_BORDERS_ONLY).set_header(["store", "what", "figure"]);
     for figure in figures {
-        let against = figure.against.as_ref().map_or_else(String::new, |against| {
-            format!("{:.2} x {}, {}", against.ratio, against.store, against.measure.title())
-        });
-        table.add_row([figure.store, figure.measure.title(), &shown(figure.value, figure.unit), &against]);
+        table.add_row([figure.store, figure.measure.title(), &shown(figure.value, figure.unit)]);
     }
     if let Some(figures) = table.column_mut(2) {
         figures.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Each figure that is held against another one or a bound.
+fn floors_table(figures: &[Figure<'_>]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY).set_header(["store", "what", "reached", "floor", ""]);
+    for (figure, judged) in figures.iter().flat_map(|figure| figure.floors.iter().map(move |floor| (figure, floor))) {
+        let (reached, floor) = match &judged.floor {
+            Floor::Of { measure, share } => {
+                let floor = share.map_or_else(String::new, |share| format!("{share:.2}"));
+                (format!("{:.2} x {}", judged.reached, measure.title()), floor)
+            }
+            Floor::AtMost { most } => (shown(judged.reached, figure.unit), shown(*most, figure.unit)),
+        };
+        let verdict = match (judged.met, judged.floor.missed_by(judged.reached)) {
+            (None, _) => String::new(),
+            (Some(true), _) => "met".to_owned(),
+            (Some(false), missed) => format!("missed by {:.0} %", missed * 100.0),
+        };
+        table.add_row([figure.store, figure.measure.title(), &reached, &floor, &verdict]);
     }
     table
 }
@@ -195,6 +259,9 @@ fn shown(value: f64, unit: Unit) -> String {
         Unit::Seconds if value < 1.0 => format!("{:.2} ms", value * 1e3),
         Unit::Seconds => format!("{value:.2} s"),
         Unit::Share => format!("{:.2} %", value * 100.0),
+        Unit::PerSecond => format!("{value:.1} /s"),
+        Unit::Count => format!("{value:.0}"),
+        Unit::Bytes => format!("{} bytes", grouped(value)),
     }
 }
 
@@ -220,15 +287,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_figure_is_the_median_and_knows_its_share_of_the_baseline() {
+    fn a_figure_is_the_median_and_is_held_against_its_floor() {
         let mut report = Report::default();
-        report.rate("tokio channel", Measure::Channel, 400.0);
+        report.rate("memory", Measure::RawSpawn, 400.0);
         for rate in [300.0, 100.0, 200.0] {
             report.rate("memory", Measure::Drain, rate);
         }
         let figures = report.figures();
         assert!((figures[1].value - 200.0).abs() < f64::EPSILON);
-        assert!((figures[1].against.as_ref().unwrap().ratio - 0.5).abs() < f64::EPSILON);
+        let judged = &figures[1].floors[0];
+        assert!((judged.reached - 0.5).abs() < f64::EPSILON);
+        assert_eq!(judged.met, Some(false));
+        assert!(floors_table(&figures).to_string().contains("missed by 17 %"));
+    }
+
+    #[test]
+    fn a_latency_has_a_ceiling() {
+        let mut report = Report::default();
+        report.duration("redis", Measure::StartMedian, Duration::from_micros(900));
+        assert_eq!(report.figures()[0].floors[0].met, Some(true));
     }
 
     #[test]

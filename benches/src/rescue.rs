@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::Scale;
 use crate::report::{Measure, Report};
-use crate::sites::{Kind, Site, worker};
+use crate::sites::{Kind, Store, worker};
 use crate::tasks::{Fate, Hold, Started};
 
 /// What a child prints when it is where the parent wants it.
@@ -23,23 +23,23 @@ pub(crate) const HOLDING: &str = "ready";
 /// The lease of both workers.
 const LEASE: Duration = Duration::from_secs(3);
 
-pub(crate) async fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
-    if !scale.stores.contains(&Kind::SqliteFull) {
+pub(crate) async fn measure(report: &mut Report, scale: &Scale, store: &Store) -> Result<()> {
+    if store.kind != Kind::SqliteFull {
         return Ok(());
     }
     let mut taken = Vec::with_capacity(scale.kills);
     for _ in 0..scale.kills.max(1) {
-        taken.push(kill_and_wait().await?);
+        taken.push(kill_and_wait(store).await?);
     }
     taken.sort_unstable();
-    report.duration(Kind::SqliteFull.name(), Measure::RescueMedian, taken[taken.len() / 2]);
-    report.duration(Kind::SqliteFull.name(), Measure::RescueSlowest, taken[taken.len() - 1]);
+    report.duration(store.name(), Measure::RescueMedian, taken[taken.len() / 2]);
+    report.duration(store.name(), Measure::RescueSlowest, taken[taken.len() - 1]);
     Ok(())
 }
 
 /// Lets a child claim a job, kills it, and waits until the job starts in this process.
-async fn kill_and_wait() -> Result<Duration> {
-    let site = Site::new(Kind::SqliteFull)?;
+async fn kill_and_wait(store: &Store) -> Result<Duration> {
+    let site = store.site()?;
     let client = site.client().await?;
     client.dispatch(Hold::new()).await?;
     let child = Child::start("holder", &site.url).await?;

@@ -94,15 +94,19 @@ const _: () = {
                 timeout: __taskwright::Some(__taskwright::Duration::new(90, 0)),
                 expires: __taskwright::Some(__taskwright::Duration::new(0, 250000000)),
                 keep_result: __taskwright::Some(__taskwright::Duration::new(604800, 0)),
-                unique: __taskwright::Some("receipt-{order}-{kind}"),
+                unique: __taskwright::Some(
+                    __taskwright::UniqueRule::of("receipt-{order}-{kind}"),
+                ),
                 limit: __taskwright::Some(__taskwright::LimitRule {
-                    key: "customer-{customer}",
+                    key: __taskwright::Some("customer-{customer}"),
                     max: 5,
+                    weight: 1,
                 }),
                 rate: __taskwright::Some(__taskwright::RateRule {
-                    key: "all",
+                    key: __taskwright::Some("all"),
                     count: 100,
                     per: __taskwright::Duration::new(60, 0),
+                    weight: 1,
                 }),
                 tags: &["billing", "mail"],
                 ..__taskwright::Options::NONE
@@ -126,6 +130,16 @@ const _: () = {
                     __taskwright::key_part(& self.kind)
                 ),
             )
+        }
+        fn limit_key(&self) -> __taskwright::Option<__taskwright::String> {
+            __taskwright::Some(
+                __taskwright::format!(
+                    "customer-{0}", __taskwright::key_part(& self.customer)
+                ),
+            )
+        }
+        fn rate_key(&self) -> __taskwright::Option<__taskwright::String> {
+            __taskwright::Some(__taskwright::format!("all"))
         }
         fn run(
             self,

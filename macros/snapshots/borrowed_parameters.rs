@@ -45,7 +45,7 @@ const _: () = {
             ),
             aliases: &[],
             options: __taskwright::Options {
-                unique: __taskwright::Some("{to}/{type}"),
+                unique: __taskwright::Some(__taskwright::UniqueRule::of("{to}/{type}")),
                 ..__taskwright::Options::NONE
             },
             parameters: &[

@@ -7,7 +7,7 @@ const _: () = {
             aliases: &[],
             options: __taskwright::Options {
                 queue: __taskwright::Some("mail"),
-                unique: __taskwright::Some("greet-{name}"),
+                unique: __taskwright::Some(__taskwright::UniqueRule::of("greet-{name}")),
                 ..__taskwright::Options::NONE
             },
             parameters: &[

@@ -10,6 +10,7 @@ use crate::ast::{Derived, Kind, Parameter, Program, Task};
 use crate::errors::Errors;
 use crate::options::{Backoff, Isolation, Options, Template};
 use crate::parse::Spanned;
+use crate::unique::{Conflict, Key, Unique, Until};
 
 /// The rules for a task's function.
 pub(crate) fn function(task: &Task<'_>, errors: &Errors) {
@@ -78,7 +79,9 @@ fn options(options: &Options, item: &Ident, fields: &[String], errors: &Errors) 
     }
     let limit = options.limit.as_ref().map(|limit| &limit.max);
     let rate = options.rate.as_ref().map(|rate| &rate.count);
-    for count in options.max_attempts.iter().chain(limit).chain(rate) {
+    let limit_weight = options.limit.as_ref().and_then(|limit| limit.weight.as_ref());
+    let rate_weight = options.rate.as_ref().and_then(|rate| rate.weight.as_ref());
+    for count in options.max_attempts.iter().chain(limit).chain(rate).chain(limit_weight).chain(rate_weight) {
         in_range(count, "a count", 1, u32::MAX.into(), errors);
     }
     let per = options.rate.as_ref().map(|rate| &rate.per);
@@ -87,6 +90,9 @@ fn options(options: &Options, item: &Ident, fields: &[String], errors: &Errors) 
     }
     if let Some(backoff) = &options.backoff {
         growing(backoff, errors);
+    }
+    if let Some(unique) = &options.unique {
+        usable_unique(unique, fields, errors);
     }
     for template in options.templates() {
         not_empty(&template.text, errors);
@@ -225,6 +231,16 @@ fn one_transaction(task: &Task<'_>, errors: &Errors) {
         && let None = task.function.sig.asyncness
     {
         errors.at(task.function.sig.fn_token, "a task that writes in a transaction awaits it; write `async fn`");
+    }
+    if first.is_some()
+        && let Some(isolate) = &task.options.isolate
+        && isolate.value == Isolation::Process
+    {
+        refuse(
+            isolate,
+            "a process of its own can't write in a transaction of its worker; remove this, or the `#[tx]` parameter",
+            errors,
+        );
     }
 }
 
@@ -374,17 +390,59 @@ fn growing(backoff: &Backoff, errors: &Errors) {
     }
 }
 
+fn usable_unique(unique: &Unique, fields: &[String], errors: &Errors) {
+    match &unique.key {
+        Key::Template(_) => {}
+        Key::By(parameters) => {
+            for (place, parameter) in parameters.iter().enumerate() {
+                known_parameter(&parameter.value, parameter, fields, errors);
+                if parameters[..place].iter().any(|earlier| earlier.value == parameter.value) {
+                    refuse(parameter, format!("`{}` is named twice", parameter.value), errors);
+                }
+            }
+        }
+        Key::Task if fields.is_empty() => {}
+        Key::Task => {
+            let message =
+                "which jobs are equal? write `key = \"..{parameter}..\"`, or `by(..)` with the parameters that count";
+            errors.push(syn::Error::new(unique.span, message));
+        }
+    }
+    let window = match unique.until {
+        Until::Elapsed(window) => Some(window),
+        Until::Done | Until::Started => None,
+    };
+    let longest = match unique.conflict {
+        Conflict::Replace { longest } => longest,
+        Conflict::Skip | Conflict::Refuse => None,
+    };
+    for time in window.iter().chain(&unique.wait) {
+        if time.value.is_zero() {
+            refuse(time, "a time of zero keeps nothing apart", errors);
+        }
+    }
+    if let (Some(wait), Some(longest)) = (unique.wait, longest)
+        && longest.value < wait.value
+    {
+        refuse(&longest, "the longest wait is shorter than the usual one", errors);
+    }
+}
+
 fn known_parameters(template: &Template, fields: &[String], errors: &Errors) {
     for name in template.parameters() {
-        if fields.iter().any(|field| field == name) {
-            continue;
-        }
-        let known = match fields {
-            [] => "the task has none".to_owned(),
-            fields => {
-                format!("there are {}", fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", "))
-            }
-        };
-        refuse(&template.text, format!("`{name}` is not a payload parameter; {known}"), errors);
+        known_parameter(name, &template.text, fields, errors);
     }
+}
+
+fn known_parameter(name: &str, place: &Spanned<String>, fields: &[String], errors: &Errors) {
+    if fields.iter().any(|field| field == name) {
+        return;
+    }
+    let known = match fields {
+        [] => "the task has none".to_owned(),
+        fields => {
+            format!("there are {}", fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", "))
+        }
+    };
+    refuse(place, format!("`{name}` is not a payload parameter; {known}"), errors);
 }

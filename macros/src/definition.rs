@@ -10,8 +10,9 @@ use syn::spanned::Spanned as _;
 
 use crate::ast::{self, Derived, Execution, Task};
 use crate::expand::{here, owned};
-use crate::options::{Backoff, Options};
+use crate::options::{Backoff, Options, Template};
 use crate::parse::Spanned;
+use crate::unique::{Conflict, Key, Unique, Until};
 
 /// The definition of a function's task.
 pub(crate) fn of_function(task: &Task<'_>) -> TokenStream {
@@ -82,7 +83,7 @@ impl ToTokens for Definition<'_> {
         let Self { parameters, state, .. } = self;
         let name = self.name();
         let aliases = self.options.aliases.iter().map(|alias| &alias.value);
-        let options = asked(self.options);
+        let options = asked(self.options, &name);
         let transaction = self.transaction.clone().unwrap_or_else(|| quote!(__taskwright::None));
         let execution = format_ident!("{}", self.execution.variant());
         let docs = ast::docs(self.attrs);
@@ -114,14 +115,15 @@ impl Definition<'_> {
 }
 
 /// The options that were written, over none.
-fn asked(options: &Options) -> TokenStream {
+fn asked(options: &Options, name: &TokenStream) -> TokenStream {
     let limit = options.limit.as_ref().map(|limit| {
-        let (key, max) = (&limit.key.text.value, number(&limit.max));
-        quote!(__taskwright::LimitRule { key: #key, max: #max })
+        let (key, max, weight) = (key(limit.key.as_ref()), number(&limit.max), weight(limit.weight.as_ref()));
+        quote!(__taskwright::LimitRule { key: #key, max: #max, weight: #weight })
     });
     let rate = options.rate.as_ref().map(|rate| {
-        let (key, count, per) = (&rate.key.text.value, number(&rate.count), duration(&rate.per));
-        quote!(__taskwright::RateRule { key: #key, count: #count, per: #per })
+        let (key, weight) = (key(rate.key.as_ref()), weight(rate.weight.as_ref()));
+        let (count, per) = (number(&rate.count), duration(&rate.per));
+        quote!(__taskwright::RateRule { key: #key, count: #count, per: #per, weight: #weight })
     });
     let fields = [
         ("queue", options.queue.as_ref().map(text)),
@@ -131,7 +133,7 @@ fn asked(options: &Options) -> TokenStream {
         ("timeout", options.timeout.as_ref().map(duration)),
         ("expires", options.expires.as_ref().map(duration)),
         ("keep_result", options.keep_result.as_ref().map(duration)),
-        ("unique", options.unique.as_ref().map(|unique| text(&unique.text))),
+        ("unique", options.unique.as_ref().map(|rule| unique(rule, name))),
         ("limit", limit),
         ("rate", rate),
     ];
@@ -150,6 +152,67 @@ fn asked(options: &Options) -> TokenStream {
         return quote!(__taskwright::Options::NONE);
     }
     quote!(__taskwright::Options { #(#written,)* ..__taskwright::Options::NONE })
+}
+
+fn unique(rule: &Unique, name: &TokenStream) -> TokenStream {
+    let key = match &rule.key {
+        Key::Template(template) => text(&template.text),
+        Key::By(parameters) => {
+            let values: Vec<_> = parameters.iter().map(|parameter| format!("{{{}}}", parameter.value)).collect();
+            let values = format!("({})", values.join(","));
+            quote!(__taskwright::concat!(#name, #values))
+        }
+        Key::Task => quote!(__taskwright::concat!(#name, "()")),
+    };
+    if let (Until::Done, Conflict::Skip) = (rule.until, rule.conflict) {
+        return quote!(__taskwright::UniqueRule::of(#key));
+    }
+    let until = match rule.until {
+        Until::Done => quote!(Done),
+        Until::Started => quote!(Started),
+        Until::Elapsed(window) => {
+            let window = duration(&window);
+            quote!(Elapsed(#window))
+        }
+    };
+    let conflict = match rule.conflict {
+        Conflict::Skip => quote!(Skip),
+        Conflict::Refuse => quote!(Refuse),
+        Conflict::Replace { longest: None } => quote!(Replace(__taskwright::Replace::ALL)),
+        Conflict::Replace { longest: Some(longest) } => {
+            let longest = duration(&longest);
+            quote! {
+                Replace(__taskwright::Replace {
+                    longest: __taskwright::Some(#longest),
+                    ..__taskwright::Replace::ALL
+                })
+            }
+        }
+    };
+    let wait = match &rule.wait {
+        None => quote!(__taskwright::None),
+        Some(wait) => {
+            let wait = duration(wait);
+            quote!(__taskwright::Some(#wait))
+        }
+    };
+    quote! {
+        __taskwright::UniqueRule {
+            key: #key,
+            until: __taskwright::Until::#until,
+            conflict: __taskwright::OnConflict::#conflict,
+            wait: #wait,
+        }
+    }
+}
+
+fn key(template: Option<&Template>) -> TokenStream {
+    let text = template.map(|template| &template.text.value);
+    text.map_or_else(|| quote!(__taskwright::None), |text| quote!(__taskwright::Some(#text)))
+}
+
+fn weight(weight: Option<&Spanned<i128>>) -> TokenStream {
+    weight.map_or_else(|| quote!(1), number)
 }
 
 fn text(text: &Spanned<String>) -> TokenStream {

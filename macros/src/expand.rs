@@ -3,15 +3,16 @@
 //! Inside of `const _` the runtime's hidden module goes by the name `__taskwright`.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned as _;
 use syn::{Attribute, FnArg, Type};
 
 use crate::ast::{self, Derived, Kind, Parameter, Program, Task};
 use crate::definition;
-use crate::options::Template;
+use crate::options::{Options, Template};
 use crate::parse::Function;
+use crate::unique::{Key, Unique};
 
 /// The function as written, the struct of its payload, and what makes that a task.
 pub(crate) fn task(task: &Task<'_>) -> TokenStream {
@@ -131,7 +132,7 @@ fn implementation(task: &Task<'_>) -> TokenStream {
     let output = quote_spanned!(here(task.output_span())=> <#output as __taskwright::TaskReturn>::Output);
     let definition = definition::of_function(task);
     let fields: Vec<_> = task.fields().map(|field| (field.ident, field.ty)).collect();
-    let unique_key = unique_key(task.options.unique.as_ref(), &fields);
+    let keys = keys(&task.options, &fields);
     let serde = serde(task);
     let run = run(task);
     let allow = task.is_deprecated().then(|| quote!(#[allow(deprecated)]));
@@ -152,7 +153,7 @@ fn implementation(task: &Task<'_>) -> TokenStream {
 
                 const DEFINITION: &'static __taskwright::Definition = &#definition;
 
-                #unique_key
+                #keys
 
                 #run
             }
@@ -249,17 +250,41 @@ fn finish(task: &Task<'_>, returned: &TokenStream) -> TokenStream {
     }
 }
 
-/// Renders the key from the fields that it names.
-fn unique_key(template: Option<&Template>, fields: &[(&Ident, &Type)]) -> Option<TokenStream> {
-    let template = template?;
+/// The methods that render the keys of options.
+fn keys(options: &Options, fields: &[(&Ident, &Type)]) -> TokenStream {
+    let unique = options.unique.as_ref().map(|unique| unique_key(unique, fields));
+    let limit = options.limit.as_ref().and_then(|limit| limit.key.as_ref()).map(|key| rendered(key, fields));
+    let rate = options.rate.as_ref().and_then(|rate| rate.key.as_ref()).map(|key| rendered(key, fields));
+    let method = |(name, key): (&str, Option<TokenStream>)| {
+        let (name, key) = (format_ident!("{name}"), key?);
+        Some(quote! {
+            fn #name(&self) -> __taskwright::Option<__taskwright::String> {
+                __taskwright::Some(#key)
+            }
+        })
+    };
+    [("unique_key", unique), ("limit_key", limit), ("rate_key", rate)].into_iter().filter_map(method).collect()
+}
+
+fn unique_key(unique: &Unique, fields: &[(&Ident, &Type)]) -> TokenStream {
+    let field = |name: &str| fields.iter().find(|(ident, _)| ident.unraw() == name);
+    match &unique.key {
+        Key::Template(template) => rendered(template, fields),
+        Key::By(parameters) => {
+            let named = parameters.iter().filter_map(|parameter| field(&parameter.value));
+            let values = named.map(|(ident, ty)| quote_spanned!(here(ty.span())=> &self.#ident));
+            quote!(__taskwright::key_by(<Self as __taskwright::Task>::DEFINITION.name, &[#(#values),*]))
+        }
+        Key::Task => quote!(__taskwright::key_by(<Self as __taskwright::Task>::DEFINITION.name, &[])),
+    }
+}
+
+/// Renders a key from the fields that it names.
+fn rendered(template: &Template, fields: &[(&Ident, &Type)]) -> TokenStream {
     let format = template.format();
     let named = template.parameters().filter_map(|name| fields.iter().find(|(ident, _)| ident.unraw() == name));
     let values = named.map(|(ident, ty)| quote_spanned!(here(ty.span())=> __taskwright::key_part(&self.#ident)));
-    Some(quote! {
-        fn unique_key(&self) -> __taskwright::Option<__taskwright::String> {
-            __taskwright::Some(__taskwright::format!(#format #(, #values)*))
-        }
-    })
+    quote!(__taskwright::format!(#format #(, #values)*))
 }
 
 /// What makes a struct with an `impl Run` a task.
@@ -269,7 +294,7 @@ pub(crate) fn derived(task: &Derived<'_>) -> TokenStream {
     let output = quote_spanned!(here(name.span())=> <Self as __taskwright::Run>::Output);
     let definition = definition::of_struct(task);
     let fields: Vec<_> = task.fields().map(|(ident, field)| (ident, &field.ty)).collect();
-    let unique_key = unique_key(task.options.unique.as_ref(), &fields);
+    let keys = keys(&task.options, &fields);
     quote! {
         const _: () = {
             use #hidden as __taskwright;
@@ -279,7 +304,7 @@ pub(crate) fn derived(task: &Derived<'_>) -> TokenStream {
 
                 const DEFINITION: &'static __taskwright::Definition = &#definition;
 
-                #unique_key
+                #keys
 
                 fn run(self, ctx: __taskwright::Context) -> __taskwright::TaskFuture<Self::Output> {
                     __taskwright::run_hooked(self, ctx)

@@ -20,6 +20,7 @@ mod path;
 mod stages;
 #[cfg(test)]
 mod tests;
+mod unique;
 
 use proc_macro::TokenStream;
 
@@ -89,9 +90,10 @@ use proc_macro::TokenStream;
 /// | `timeout = "30s"` | how long one attempt may take |
 /// | `expires = "1h"` | a job that has not started this long after its dispatch is not started any more |
 /// | `keep_result = "1h"` | how long an outcome is kept; `false` forgets it at once |
-/// | `unique = "receipt-{order}"` | at most one unfinished job of this key |
-/// | `limit(key = "customer-{customer}", max = 5)` | at most `max` of one key run at once, in the whole cluster |
-/// | `rate(100, per = "1m", key = "all")` | at most so many of one key start in that time, in the whole cluster |
+/// | `unique = "receipt-{order}"` | at most one unfinished job of this key; another dispatch gets the handle of that one |
+/// | `unique(..)` | the same with `key = ".."` or `by(order, customer)`, for the time of `within = "10m"` or `until = "started"`, and `on_conflict = "replace"` or `"refuse"`; `debounce("5s")` lets the latest dispatch win after a wait, at most `longest = "1m"`, and `throttle("1m")` the first |
+/// | `limit(max = 5, key = "customer-{customer}")` | at most `max` of one key run at once, in the whole cluster; without `key` at most `max` of this task; with `weight = 2` each job counts as two |
+/// | `rate(100, per = "1m", key = "all")` | at most so many of one key start in any such time, in the whole cluster; `key` and `weight` as for `limit` |
 /// | `isolate = "process"` | run each attempt in a child process; `"thread"` says what a plain `fn` does anyway |
 /// | `tags = ["billing"]` | words to find jobs by |
 /// | `retry_if = is_transient` | a function `fn(&E) -> bool`; an error that it does not accept discards the job |

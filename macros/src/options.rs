@@ -9,6 +9,7 @@ use syn::{Ident, Lit, Path};
 
 use crate::errors::Errors;
 use crate::parse::{Argument, Call, Entries, Entry, Literal, Spanned, Value};
+use crate::unique::{self, Key, Unique};
 
 /// Which macro the options belong to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Spanned<Duration>>,
     pub(crate) expires: Option<Spanned<Duration>>,
     pub(crate) keep_result: Option<Spanned<Duration>>,
-    pub(crate) unique: Option<Template>,
+    pub(crate) unique: Option<Unique>,
     pub(crate) limit: Option<Limit>,
     pub(crate) rate: Option<Rate>,
     pub(crate) isolate: Option<Spanned<Isolation>>,
@@ -78,15 +79,19 @@ pub(crate) enum Backoff {
     Exponential { base: Spanned<Duration>, max: Spanned<Duration> },
 }
 
+/// Without a key it is the task's own, by its name.
 pub(crate) struct Limit {
-    pub(crate) key: Template,
+    pub(crate) key: Option<Template>,
     pub(crate) max: Spanned<i128>,
+    pub(crate) weight: Option<Spanned<i128>>,
 }
 
+/// Without a key it is the task's own, by its name.
 pub(crate) struct Rate {
-    pub(crate) key: Template,
+    pub(crate) key: Option<Template>,
     pub(crate) count: Spanned<i128>,
     pub(crate) per: Spanned<Duration>,
+    pub(crate) weight: Option<Spanned<i128>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -140,7 +145,7 @@ impl Options {
             "timeout" => self.timeout = Some(duration(value)?),
             "expires" => self.expires = Some(duration(value)?),
             "keep_result" => self.keep_result = Some(duration_or_false(value)?),
-            "unique" => self.unique = Some(template(value)?),
+            "unique" => self.unique = Some(unique::read(value)?),
             "limit" => self.limit = Some(limit(value)?),
             "rate" => self.rate = Some(rate(value)?),
             "isolate" => self.isolate = Some(isolation(value)?),
@@ -154,9 +159,13 @@ impl Options {
 
     /// The keys with parameters in them, each with the option's name.
     pub(crate) fn templates(&self) -> impl Iterator<Item = &Template> {
-        let limit = self.limit.as_ref().map(|limit| &limit.key);
-        let rate = self.rate.as_ref().map(|rate| &rate.key);
-        self.unique.iter().chain(limit).chain(rate)
+        let limit = self.limit.as_ref().and_then(|limit| limit.key.as_ref());
+        let rate = self.rate.as_ref().and_then(|rate| rate.key.as_ref());
+        let unique = self.unique.as_ref().and_then(|unique| match &unique.key {
+            Key::Template(template) => Some(template),
+            Key::By(_) | Key::Task => None,
+        });
+        unique.into_iter().chain(limit).chain(rate)
     }
 }
 
@@ -180,15 +189,15 @@ fn known(key: &Ident, place: Place) -> syn::Result<()> {
     refuse(key, format!("unknown option `{name}`; the options are {valid}"))
 }
 
-fn refuse<T>(tokens: impl ToTokens, message: impl Display) -> syn::Result<T> {
+pub(crate) fn refuse<T>(tokens: impl ToTokens, message: impl Display) -> syn::Result<T> {
     Err(syn::Error::new_spanned(tokens, message))
 }
 
-fn spanned<T>(value: T, tokens: impl ToTokens) -> Spanned<T> {
+pub(crate) fn spanned<T>(value: T, tokens: impl ToTokens) -> Spanned<T> {
     Spanned { value, span: tokens.span() }
 }
 
-fn text(value: &Value) -> syn::Result<Spanned<String>> {
+pub(crate) fn text(value: &Value) -> syn::Result<Spanned<String>> {
     match value {
         Value::Literal(Literal { minus: None, lit: Lit::Str(lit) }) => Ok(spanned(lit.value(), lit)),
         _ => refuse(value, "expected a text in quotes"),
@@ -245,7 +254,7 @@ fn isolation(value: &Value) -> syn::Result<Spanned<Isolation>> {
     }
 }
 
-fn duration(value: &Value) -> syn::Result<Spanned<Duration>> {
+pub(crate) fn duration(value: &Value) -> syn::Result<Spanned<Duration>> {
     let written = match value {
         Value::Literal(Literal { minus: None, lit: Lit::Str(lit) }) => lit.value(),
         _ => {
@@ -296,23 +305,44 @@ fn backoff(value: &Value) -> syn::Result<Backoff> {
 }
 
 fn limit(value: &Value) -> syn::Result<Limit> {
-    const FORM: &str = "expected `limit(key = \"customer-{customer}\", max = 5)`";
+    const FORM: &str = "expected `limit(max = 5, key = \"customer-{customer}\")`; `key` and `weight` may be left out";
     let Value::Call(call) = value else { return refuse(value, FORM) };
-    let [key, max] = arguments(call, ["key", "max"], FORM)?;
-    Ok(Limit { key: template(key)?, max: integer(max)? })
+    let ([max], [key, weight]) = arguments_and(call, ["max"], ["key", "weight"], FORM)?;
+    Ok(Limit { key: key.map(template).transpose()?, max: integer(max)?, weight: weight.map(integer).transpose()? })
 }
 
 fn rate(value: &Value) -> syn::Result<Rate> {
-    const FORM: &str = "expected `rate(100, per = \"1m\", key = \"customer-{customer}\")`";
+    const FORM: &str =
+        "expected `rate(100, per = \"1m\", key = \"customer-{customer}\")`; `key` and `weight` may be left out";
     let Value::Call(call) = value else { return refuse(value, FORM) };
-    let [count, per, key] = arguments(call, ["0", "per", "key"], FORM)?;
-    Ok(Rate { key: template(key)?, count: integer(count)?, per: duration(per)? })
+    let ([count, per], [key, weight]) = arguments_and(call, ["0", "per"], ["key", "weight"], FORM)?;
+    Ok(Rate {
+        key: key.map(template).transpose()?,
+        count: integer(count)?,
+        per: duration(per)?,
+        weight: weight.map(integer).transpose()?,
+    })
 }
 
 /// The arguments of a call by these names, where `0` is the one without a name; each once, no others.
-fn arguments<'a, const N: usize>(call: &'a Call, names: [&str; N], form: &str) -> syn::Result<[&'a Value; N]> {
+pub(crate) fn arguments<'a, const N: usize>(
+    call: &'a Call,
+    names: [&str; N],
+    form: &str,
+) -> syn::Result<[&'a Value; N]> {
+    Ok(arguments_and(call, names, [], form)?.0)
+}
+
+/// The same, and those of further names that may be left out.
+fn arguments_and<'a, const N: usize, const M: usize>(
+    call: &'a Call,
+    names: [&str; N],
+    optional: [&str; M],
+    form: &str,
+) -> syn::Result<([&'a Value; N], [Option<&'a Value>; M])> {
+    let known = |name: &str| names.contains(&name) || optional.contains(&name);
     let name_of = |argument: &Argument| argument.name.as_ref().map_or_else(|| "0".to_owned(), Ident::to_string);
-    if let Some(stray) = call.arguments.iter().find(|argument| !names.contains(&name_of(argument).as_str())) {
+    if let Some(stray) = call.arguments.iter().find(|argument| !known(&name_of(argument))) {
         return match &stray.name {
             Some(name) => refuse(name, form),
             None => refuse(&stray.value, form),
@@ -326,11 +356,16 @@ fn arguments<'a, const N: usize>(call: &'a Call, names: [&str; N], form: &str) -
         }
     };
     let found: Vec<&Value> = names.iter().filter_map(|name| given_once(name)).collect();
-    found.try_into().or_else(|_| refuse(&call.name, form))
+    let count = |name: &str| call.arguments.iter().filter(|argument| name_of(argument) == name).count();
+    if optional.iter().any(|name| count(name) > 1) {
+        return refuse(&call.name, form);
+    }
+    let found = found.try_into().or_else(|_| refuse(&call.name, form))?;
+    Ok((found, optional.map(given_once)))
 }
 
 /// A key with `{parameter}` in it; `{{` and `}}` stand for themselves.
-fn template(value: &Value) -> syn::Result<Template> {
+pub(crate) fn template(value: &Value) -> syn::Result<Template> {
     const FORM: &str = "expected a key with parameters in it: `\"receipt-{order}\"`";
     let Ok(written) = text(value) else { return refuse(value, FORM) };
     match pieces(&written.value) {

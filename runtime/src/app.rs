@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use tower::{Layer, Service};
 
+use crate::backend::connect::Places;
 use crate::client::Client;
 use crate::context::States;
 use crate::dispatch::JobOptions;
 use crate::error::Result;
 use crate::registry::Registry;
 use crate::task::TaskState;
+use crate::worker::isolation;
 use crate::worker::{BoxError, Shutdown, Summary, TaskCall, TaskResponse, TaskService, Worker, WorkerOptions};
 
 /// The wiring of a program: what its tasks need, and what goes around them.
@@ -50,6 +52,8 @@ pub struct App {
     options: WorkerOptions,
     url: Option<String>,
     store_url: Option<String>,
+    results_url: Option<String>,
+    events_url: Option<String>,
     /// For all jobs that this program dispatches.
     jobs: JobOptions,
     #[cfg(feature = "cli")]
@@ -111,6 +115,20 @@ impl App {
         self
     }
 
+    /// The backend that keeps what jobs returned, where that is not the one of the jobs; stronger than configuration.
+    #[must_use]
+    pub fn results_url(mut self, url: impl Into<String>) -> Self {
+        self.results_url = Some(url.into());
+        self
+    }
+
+    /// The backend that brings hints of what happened, where that is not the one of the jobs; stronger than configuration.
+    #[must_use]
+    pub fn events_url(mut self, url: impl Into<String>) -> Self {
+        self.events_url = Some(url.into());
+        self
+    }
+
     /// Adds a command to the generated program.
     ///
     /// Its handler is given a client of the program's backend, and what the command line said.
@@ -149,14 +167,44 @@ impl App {
     /// [`ErrorKind::NotConfigured`](crate::ErrorKind::NotConfigured) when no URL was given; else what
     /// [`Client::connect`] says.
     pub async fn client(&self) -> Result<Client> {
-        let url = self.url.as_deref().unwrap_or(DEFAULT_URL);
-        let builder = Client::builder().options(self.jobs.clone());
-        let client = match &self.store_url {
-            None => builder.connect(url).await?,
-            Some(store) => builder.connect_with_store(url, store).await?,
-        };
+        let client = Client::builder().options(self.jobs.clone()).connect_all(&self.places()).await?;
         client.install();
         Ok(client)
+    }
+
+    /// Where the program's jobs and all that belongs to them are.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        Places {
+            url: self.url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned()),
+            store_url: self.store_url.clone(),
+            results_url: self.results_url.clone(),
+            events_url: self.events_url.clone(),
+        }
+    }
+
+    /// Lets tasks with `isolate = "process"` run: a worker starts this program again for them, and that child runs
+    /// here what it is handed, with this wiring, until its worker lets go of it. Anywhere else it returns at once.
+    ///
+    /// Call it when everything is wired, and before anything that only one process may do, such as listening on a port.
+    /// [`#[taskwright::main]`](macro@crate::main) calls it by itself.
+    ///
+    /// A child has a client of its own, so that its tasks may dispatch, unless the jobs are in the worker's memory.
+    ///
+    /// # Errors
+    ///
+    /// Only in a child: what [`App::client`] and [`App::tasks`] say.
+    pub async fn isolated(self) -> Result<Self> {
+        isolation::heeds();
+        #[cfg(unix)]
+        if let Some(line) = isolation::summoned() {
+            let in_memory = self.url.as_deref().is_some_and(|url| url.starts_with("memory:"));
+            let client = if in_memory { None } else { Some(self.client().await?) };
+            let registry = self.tasks()?;
+            registry.check(&self.states)?;
+            match isolation::serve(line, &registry, Arc::new(self.states), client).await? {}
+        }
+        Ok(self)
     }
 
     /// The tasks that this program can run.
@@ -197,16 +245,13 @@ impl App {
 #[cfg(feature = "cli")]
 impl App {
     /// As configuration and command line say, before the application's own code.
-    pub(crate) fn configured(
-        (url, store_url): (String, Option<String>),
-        jobs: JobOptions,
-        options: WorkerOptions,
-    ) -> Self {
-        Self { url: Some(url), store_url, jobs, options, ..Self::default() }
+    pub(crate) fn configured(places: Places, jobs: JobOptions, options: WorkerOptions) -> Self {
+        let Places { url, store_url, results_url, events_url } = places;
+        Self { url: Some(url), store_url, results_url, events_url, jobs, options, ..Self::default() }
     }
 
-    pub(crate) fn decided(&self) -> ((&str, Option<&str>), &WorkerOptions) {
-        ((self.url.as_deref().unwrap_or(DEFAULT_URL), self.store_url.as_deref()), &self.options)
+    pub(crate) fn decided(&self) -> (Places, &WorkerOptions) {
+        (self.places(), &self.options)
     }
 
     pub(crate) fn take_commands(&mut self) -> Vec<crate::cli::AddedCommand> {

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::chance;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a batch is written.
@@ -307,7 +308,7 @@ impl<F: Flush> Shared<F> {
             };
             *tries = tries.saturating_add(1);
             tries_left = tries_left.saturating_sub(1);
-            let pause = wait.mul_f64(0.5 + 0.5 * rand::random::<f64>());
+            let pause = wait.mul_f64(0.5 + 0.5 * chance::share());
             if !error.is_transient() || tries_left == 0 || Instant::now() + pause >= deadline {
                 return Err(error);
             }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::backend::connect::Places;
 use crate::backend::{Backend, Cancel, Cancelled, InTransaction, Push, Pushed, Traced};
 use crate::batch::{Batcher, Bounds, Flush};
 #[cfg(doc)]
@@ -12,7 +13,7 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::{AnyTask, Asked, IntoDispatch, JobOptions, Origin, Plan, check_payload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handle::{Fate, JobHandle};
-use crate::job::{BatchId, JobId, NewJob};
+use crate::job::{BatchId, JobId, NewJob, OnConflict};
 use crate::outcomes::Outcomes;
 
 /// A connection to one backend, from which tasks are dispatched and jobs found again. Cheap to clone.
@@ -139,6 +140,8 @@ impl Client {
     /// sent.
     /// [`Unavailable`](ErrorKind::Unavailable) when the store stayed away or busy: the job may or may not be stored.
     /// A dispatch with [`Dispatch::id`] can be repeated without harm.
+    /// [`Conflict`](ErrorKind::Conflict) when another job has the unique key and the dispatch asks to be
+    /// [refused](crate::job::OnConflict::Refuse) then; the message names the job.
     ///
     /// # Cancel safety
     ///
@@ -173,7 +176,7 @@ impl Client {
             self.0.pushes.submit(job).await
         };
         let pushed = pushed.map_err(|error| error.context("task", ticket.task))?;
-        Ok(self.pushed_handle(ticket, pushed))
+        self.pushed_handle(ticket, pushed)
     }
 
     async fn store_in(&self, job: NewJob, ticket: Ticket, connection: &mut (dyn Any + Send)) -> Result<JobHandle<()>> {
@@ -192,7 +195,7 @@ impl Client {
             Ok(mut answers) => answers.pop().unwrap_or(Pushed::Stored),
             Err(error) => return Err(error.context("backend", name).context("while", "push_in")),
         };
-        Ok(self.pushed_handle(Ticket { fate: Fate::Uncommitted, ..ticket }, pushed))
+        self.pushed_handle(Ticket { fate: Fate::Uncommitted, ..ticket }, pushed)
     }
 
     /// Puts many tasks of one kind on their queues, in few large writes, and returns their handles in order.
@@ -220,8 +223,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of [`Client::dispatch`]. When a store fails halfway, the error says how many were stored; tasks with
-    /// [`Dispatch::id`] can then be dispatched again without harm.
+    /// Those of [`Client::dispatch`]. When a store fails halfway, or one of the tasks is refused for its unique key, the
+    /// error says how many were stored; tasks with [`Dispatch::id`] can then be dispatched again without harm.
     pub fn dispatch_many<I>(
         &self,
         tasks: I,
@@ -238,7 +241,9 @@ impl Client {
             } else {
                 all_or_first_error(self.0.pushes.submit_many(jobs).await)?
             };
-            Ok(tickets.into_iter().zip(answers).map(|(ticket, pushed)| self.pushed_handle(ticket, pushed)).collect())
+            let stored = answers.iter().filter(|pushed| matches!(pushed, Pushed::Stored | Pushed::Repeated)).count();
+            let handles = tickets.into_iter().zip(answers).map(|(ticket, pushed)| self.pushed_handle(ticket, pushed));
+            handles.collect::<Result<Vec<_>>>().map_err(|error| error.context("stored", stored.to_string()))
         }
     }
 
@@ -301,7 +306,8 @@ impl Client {
         let job = self.plan(task).and_then(|plan| plan.job(task, asked, origin, &self.0.backend.info().limits));
         let job = job.map_err(|error| error.context("task", name))?;
         let fate = if job.spec.keep_result.is_some() { Fate::Kept } else { Fate::Forgotten };
-        let ticket = Ticket { id: job.spec.id, task: name, named, fate };
+        let refuses = job.spec.unique.as_ref().is_some_and(|unique| unique.conflict == OnConflict::Refuse);
+        let ticket = Ticket { id: job.spec.id, task: name, named, fate, refuses };
         Ok((job, ticket))
     }
 
@@ -327,14 +333,20 @@ impl Client {
         Ok(Arc::clone(plans.entry(name).or_insert_with(|| Arc::new(plan))))
     }
 
-    fn pushed_handle<T>(&self, ticket: Ticket, pushed: Pushed) -> JobHandle<T> {
-        match pushed {
-            Pushed::Stored => JobHandle::new(self, ticket.id, ticket.fate),
+    fn pushed_handle<T>(&self, ticket: Ticket, pushed: Pushed) -> Result<JobHandle<T>> {
+        let (id, fate) = match pushed {
+            Pushed::Stored => (ticket.id, ticket.fate),
             // An id of our own making can only have been stored by a try of ours whose answer was lost.
-            Pushed::Repeated if !ticket.named => JobHandle::new(self, ticket.id, ticket.fate),
-            Pushed::Repeated => JobHandle::new(self, ticket.id, Fate::Found),
-            Pushed::Conflict(other) => JobHandle::new(self, other, Fate::Found),
-        }
+            Pushed::Repeated if !ticket.named => (ticket.id, ticket.fate),
+            Pushed::Repeated => (ticket.id, Fate::Found),
+            Pushed::Conflict(other) if ticket.refuses => {
+                let message = format!("job {other} has the unique key, so nothing was dispatched; wait for its end");
+                return Err(Error::new(ErrorKind::Conflict, message).context("task", ticket.task));
+            }
+            Pushed::Conflict(other) => (other, Fate::Found),
+            Pushed::Replaced(other) => (other, Fate::Replaced),
+        };
+        Ok(JobHandle::new(self, id, fate))
     }
 }
 
@@ -399,6 +411,15 @@ impl ClientBuilder {
         Ok(self.build(crate::backend::connect::connect_with_store(url, store_url).await?))
     }
 
+    /// A client of the backends that `places` names.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect_all`](crate::backend::connect::connect_all).
+    pub async fn connect_all(self, places: &Places) -> Result<Client> {
+        Ok(self.build(crate::backend::connect::connect_all(places).await?))
+    }
+
     /// A client of a backend that is already there.
     #[must_use]
     pub fn build(self, backend: Arc<dyn Backend>) -> Client {
@@ -424,6 +445,8 @@ pub(crate) struct Ticket {
     named: bool,
     /// The handle's fate when this push makes the job.
     fate: Fate,
+    /// Whether it is an error that another job has the unique key.
+    refuses: bool,
 }
 
 /// The group commit of dispatches.

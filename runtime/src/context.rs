@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::blocking::BlockingPool;
 use crate::codec::Codec;
-use crate::job::{Job, JobId, JobSpec, Name, Progress};
+use crate::job::{JobId, JobSpec, Name, Progress};
 use crate::policy::Backoff;
 use crate::task::TaskState;
 use crate::transaction::TransactionCell;
@@ -82,8 +82,9 @@ impl ProgressCell {
 }
 
 impl Context {
+    /// `job` is what was asked for, the attempt's number, and the attempt after which a failure is final.
     pub(crate) fn new(
-        job: &Job,
+        job: (Arc<JobSpec>, u32, u32),
         deadline: Option<Instant>,
         token: CancellationToken,
         progress: Arc<ProgressCell>,
@@ -91,17 +92,8 @@ impl Context {
         blocking: BlockingPool,
         transaction: TransactionCell,
     ) -> Self {
-        Self(Arc::new(Inner {
-            spec: Arc::clone(&job.spec),
-            attempt: job.attempt,
-            attempt_limit: job.attempt_limit,
-            deadline,
-            token,
-            progress,
-            states,
-            blocking,
-            transaction,
-        }))
+        let (spec, attempt, attempt_limit) = job;
+        Self(Arc::new(Inner { spec, attempt, attempt_limit, deadline, token, progress, states, blocking, transaction }))
     }
 
     /// A context for calling a task's function directly, in a test or by hand: first attempt, no deadline, no state.
@@ -127,6 +119,7 @@ impl Context {
                 backoff: Backoff::DEFAULT,
                 keep_result: None,
                 unique: None,
+                limits: Vec::new(),
                 headers: BTreeMap::new(),
                 tags: Vec::new(),
                 parent: None,
@@ -242,6 +235,14 @@ impl Context {
 
     pub(crate) fn spec(&self) -> &JobSpec {
         &self.0.spec
+    }
+
+    pub(crate) fn shared_spec(&self) -> Arc<JobSpec> {
+        Arc::clone(&self.0.spec)
+    }
+
+    pub(crate) fn attempt_limit(&self) -> u32 {
+        self.0.attempt_limit
     }
 
     pub(crate) fn transaction(&self) -> &TransactionCell {

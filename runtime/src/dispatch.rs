@@ -17,7 +17,9 @@ use crate::codec::{Codec, Payload};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handle::JobHandle;
-use crate::job::{JobId, JobSpec, Name, NewJob, Unique, When};
+use crate::job::{
+    Allowance, JobId, JobLimit, JobSpec, Name, NewJob, OnConflict, Replace, Unique, Until, When, check_limit_key,
+};
 use crate::policy::Backoff;
 use crate::task::{Definition, Task};
 use crate::time::{Timestamp, format_duration};
@@ -60,11 +62,12 @@ pub struct Dispatch<T: Task> {
 }
 
 /// What one dispatch asks for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Asked {
     options: JobOptions,
-    due: When,
-    unique: Option<String>,
+    due: Option<When>,
+    unique: AskedUnique,
+    weight: Option<u32>,
     headers: BTreeMap<String, String>,
     tags: Vec<String>,
     id: Option<JobId>,
@@ -72,11 +75,23 @@ pub(crate) struct Asked {
     fault: Option<Error>,
 }
 
+/// What one dispatch asks for about its unique key.
+#[derive(Debug, Default)]
+struct AskedUnique {
+    key: Option<String>,
+    until: Option<Until>,
+    conflict: Option<OnConflict>,
+    /// How long a debounced job waits.
+    wait: Option<Duration>,
+}
+
 /// A task without its type: all that dispatching needs of it, so that the rest is compiled once and not for each task.
 pub(crate) trait AnyTask: Send {
     fn definition(&self) -> &'static Definition;
     fn returns_nothing(&self) -> bool;
     fn unique_key(&self) -> Option<String>;
+    fn limit_key(&self) -> Option<String>;
+    fn rate_key(&self) -> Option<String>;
     fn payload(&self, codec: Codec) -> Result<Payload>;
 }
 
@@ -91,6 +106,14 @@ impl<T: Task> AnyTask for T {
 
     fn unique_key(&self) -> Option<String> {
         Task::unique_key(self)
+    }
+
+    fn limit_key(&self) -> Option<String> {
+        Task::limit_key(self)
+    }
+
+    fn rate_key(&self) -> Option<String> {
+        Task::rate_key(self)
     }
 
     fn payload(&self, codec: Codec) -> Result<Payload> {
@@ -201,13 +224,13 @@ impl<T: Task> Dispatch<T> {
 
     /// Not before `delay` has passed, by the store's clock.
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.asked.due = When::After(delay);
+        self.asked.due = Some(When::After(delay));
         self
     }
 
     /// Not before this moment: a [`Timestamp`] or a [`SystemTime`](std::time::SystemTime).
     pub fn at(mut self, moment: impl Into<Timestamp>) -> Self {
-        self.asked.due = When::At(moment.into());
+        self.asked.due = Some(When::At(moment.into()));
         self
     }
 
@@ -226,11 +249,76 @@ impl<T: Task> Dispatch<T> {
         self
     }
 
-    /// Not while an unfinished job has the same key: the handle is then that job's, and [`JobHandle::is_new`] is false.
+    /// Not while another job has the same key: the handle is then that job's, and [`JobHandle::is_new`] is false.
     ///
+    /// A job has its key while it is unfinished, unless [`until`](Self::until) or [`within`](Self::within) say otherwise.
     /// Keys are compared across all tasks and queues of a backend.
+    ///
+    /// ```
+    /// # use taskwright::prelude::*;
+    /// # #[derive(Serialize, Deserialize)] struct Reindex { shop: u64 }
+    /// # const _: () = { use taskwright::task::{Definition, Execution, Options};
+    /// # impl Task for Reindex { type Output = (); const DEFINITION: &'static Definition = &Definition {
+    /// # name: "reindex", aliases: &[], options: Options::NONE, parameters: &[], state: &[], transaction: None,
+    /// # execution: Execution::Async, docs: "", file: "", line: 0 };
+    /// # fn run(self, _: Context) -> taskwright::TaskFuture<()> { Box::pin(async { Ok(()) }) } } };
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> taskwright::Result<()> {
+    /// let client = Client::connect("memory:").await?;
+    /// let first = Reindex { shop: 7 }.unique_key("shop-7").dispatch_on(&client).await?;
+    /// let second = Reindex { shop: 7 }.unique_key("shop-7").dispatch_on(&client).await?;
+    /// assert!(first.is_new() && !second.is_new());
+    /// assert_eq!(first.id(), second.id());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn unique_key(mut self, key: impl Into<String>) -> Self {
-        self.asked.unique = Some(key.into());
+        self.asked.unique.key = Some(key.into());
+        self
+    }
+
+    /// How long the job has its unique key.
+    pub fn until(mut self, until: Until) -> Self {
+        self.asked.unique.until = Some(until);
+        self
+    }
+
+    /// The job has its unique key for this long after the dispatch, whatever becomes of it.
+    pub fn within(self, window: Duration) -> Self {
+        self.until(Until::Elapsed(window))
+    }
+
+    /// What happens when another job has the unique key.
+    pub fn on_conflict(mut self, conflict: OnConflict) -> Self {
+        self.asked.unique.conflict = Some(conflict);
+        self
+    }
+
+    /// The latest wins: the job waits for `wait`, and each further dispatch of its unique key until then replaces it and
+    /// lets it wait anew.
+    ///
+    /// The same as a [`delay`](Self::delay), [`Until::Started`] and [`Replace::ALL`]; what is dispatched while the job
+    /// runs waits behind it.
+    pub fn debounce(mut self, wait: Duration) -> Self {
+        self.asked.unique.wait = Some(wait);
+        self.until(Until::Started).on_conflict(OnConflict::Replace(Replace::ALL))
+    }
+
+    /// As [`debounce`](Self::debounce), but the job waits for `longest` in all at the most.
+    pub fn debounce_at_most(self, wait: Duration, longest: Duration) -> Self {
+        self.debounce(wait).on_conflict(OnConflict::Replace(Replace { longest: Some(longest), ..Replace::ALL }))
+    }
+
+    /// The first wins: further dispatches of the unique key are skipped until `window` has passed since this one.
+    ///
+    /// The same as [`within`](Self::within) and [`OnConflict::Skip`].
+    pub fn throttle(self, window: Duration) -> Self {
+        self.within(window).on_conflict(OnConflict::Skip)
+    }
+
+    /// So many slots and starts of each limit that the task's attribute names; at least 1.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.asked.weight = Some(weight);
         self
     }
 
@@ -304,20 +392,6 @@ impl<T: Task> Dispatch<T> {
     }
 }
 
-impl Default for Asked {
-    fn default() -> Self {
-        Self {
-            options: JobOptions::default(),
-            due: When::NOW,
-            unique: None,
-            headers: BTreeMap::new(),
-            tags: Vec::new(),
-            id: None,
-            fault: None,
-        }
-    }
-}
-
 impl Asked {
     /// Whether the caller named the job's id, so that another dispatch may name it too.
     pub(crate) fn names_its_id(&self) -> bool {
@@ -382,9 +456,44 @@ pub trait TaskExt: Task {
         Dispatch::new(self).queue(queue)
     }
 
-    /// Not while an unfinished job has the same key.
+    /// Not while another job has the same key.
     fn unique_key(self, key: impl Into<String>) -> Dispatch<Self> {
         Dispatch::new(self).unique_key(key)
+    }
+
+    /// How long the job has its unique key.
+    fn until(self, until: Until) -> Dispatch<Self> {
+        Dispatch::new(self).until(until)
+    }
+
+    /// The job has its unique key for this long, whatever becomes of it.
+    fn within(self, window: Duration) -> Dispatch<Self> {
+        Dispatch::new(self).within(window)
+    }
+
+    /// What happens when another job has the unique key.
+    fn on_conflict(self, conflict: OnConflict) -> Dispatch<Self> {
+        Dispatch::new(self).on_conflict(conflict)
+    }
+
+    /// The latest dispatch of the unique key wins.
+    fn debounce(self, wait: Duration) -> Dispatch<Self> {
+        Dispatch::new(self).debounce(wait)
+    }
+
+    /// The latest dispatch of the unique key wins, and the job waits for `longest` at the most.
+    fn debounce_at_most(self, wait: Duration, longest: Duration) -> Dispatch<Self> {
+        Dispatch::new(self).debounce_at_most(wait, longest)
+    }
+
+    /// The first dispatch of the unique key wins.
+    fn throttle(self, window: Duration) -> Dispatch<Self> {
+        Dispatch::new(self).throttle(window)
+    }
+
+    /// So many slots and starts of each limit.
+    fn weight(self, weight: u32) -> Dispatch<Self> {
+        Dispatch::new(self).weight(weight)
     }
 
     /// At most so many attempts.
@@ -520,7 +629,8 @@ impl Client {
 impl From<Order> for Asked {
     fn from(order: Order) -> Self {
         let Order { queue, delay, priority, unique_key } = order;
-        let mut asked = Self { unique: unique_key, due: delay.map_or(When::NOW, When::After), ..Self::default() };
+        let unique = AskedUnique { key: unique_key, ..AskedUnique::default() };
+        let mut asked = Self { unique, due: delay.map(When::After), ..Self::default() };
         asked.options.queue = queue;
         asked.options.priority = priority;
         asked
@@ -599,13 +709,15 @@ impl Plan {
         if let Some(fault) = asked.fault {
             return Err(fault);
         }
-        let unique_key = asked.unique.or_else(|| task.unique_key());
+        let (unique, wait) = asked.unique.resolve(task)?;
+        let due = asked.due.unwrap_or(wait.map_or(When::NOW, When::After));
         let payload = task.payload(asked.options.codec.unwrap_or(self.codec))?;
         let own = asked.options;
         let planned = &self.options;
         let non_zero = |option: Option<Duration>| option.filter(|duration| !duration.is_zero());
         let expires = non_zero(own.expires.or(planned.expires));
-        check_times(asked.due, expires, limits)?;
+        check_times(due, expires, limits)?;
+        let job_limits = job_limits(task, asked.weight)?;
         self.check_size(&payload, limits)?;
         let mut headers = asked.headers;
         if let Some(trace) = &origin.trace {
@@ -622,12 +734,13 @@ impl Plan {
             timeout: non_zero(own.timeout.or(planned.timeout)),
             backoff: own.backoff.or(planned.backoff).unwrap_or_default(),
             keep_result: non_zero(own.keep_result.or(planned.keep_result)),
-            unique: unique_key.map(unique).transpose()?,
+            unique,
+            limits: job_limits,
             headers,
             tags: tags.collect(),
             parent: origin.parent,
         };
-        Ok(NewJob { spec: Arc::new(spec), due: asked.due, expires: expires.map(When::After) })
+        Ok(NewJob { spec: Arc::new(spec), due, expires: expires.map(When::After) })
     }
 
     fn check_size(&self, payload: &Payload, limits: &Limits) -> Result<()> {
@@ -695,13 +808,58 @@ fn at_least_once(max_attempts: Option<u32>) -> Result<u32> {
     }
 }
 
-fn unique(key: String) -> Result<Unique> {
-    if (1..=Plan::LONGEST_KEY).contains(&key.len()) {
-        return Ok(Unique { key });
+/// What a job of this task counts against.
+fn job_limits(task: &dyn AnyTask, weight: Option<u32>) -> Result<Vec<JobLimit>> {
+    let Definition { name, options, .. } = task.definition();
+    let own_key = |key: Option<String>| key.unwrap_or_else(|| (*name).to_owned());
+    let mut limits = Vec::new();
+    if let Some(limit) = &options.limit {
+        limits.push((own_key(task.limit_key()), Allowance::at_once(limit.max), limit.weight));
     }
-    Err(Error::invalid(format!(
-        "a unique key has 1 to {} bytes, and this one has {}; make it from ids or a hash",
-        Plan::LONGEST_KEY,
-        key.len()
-    )))
+    if let Some(rate) = &options.rate {
+        let (key, allowance) = (own_key(task.rate_key()), Allowance::per(rate.count, rate.per));
+        match limits.first_mut().filter(|(known, ..)| *known == key) {
+            Some((_, both, _)) => *both = both.or(allowance),
+            None => limits.push((key, allowance, rate.weight)),
+        }
+    }
+    limits.into_iter().map(|(key, allowance, own)| job_limit(key, allowance, weight.unwrap_or(own))).collect()
+}
+
+fn job_limit(key: String, allowance: Allowance, weight: u32) -> Result<JobLimit> {
+    if weight == 0 {
+        return Err(Error::invalid("a job weighs at least 1, and its weight is 0"));
+    }
+    check_limit_key(&key)?;
+    Ok(JobLimit { key, allowance, weight })
+}
+
+impl AskedUnique {
+    /// The rule for one job and how long it makes it wait, the dispatch's own wishes before those of the attribute.
+    fn resolve(self, task: &dyn AnyTask) -> Result<(Option<Unique>, Option<Duration>)> {
+        let rule = task.definition().options.unique;
+        let Some(key) = self.key.or_else(|| task.unique_key()) else {
+            return match (self.until, self.conflict) {
+                (None, None) => Ok((None, None)),
+                _ => Err(Error::invalid(
+                    "this dispatch says what its unique key means and has none; add `.unique_key(..)`, or `unique` to the task",
+                )),
+            };
+        };
+        if !(1..=Plan::LONGEST_KEY).contains(&key.len()) {
+            return Err(Error::invalid(format!(
+                "a unique key has 1 to {} bytes, and this one has {}; make it from ids or a hash",
+                Plan::LONGEST_KEY,
+                key.len()
+            )));
+        }
+        let until = self.until.or(rule.map(|rule| rule.until)).unwrap_or_default();
+        if until == Until::Elapsed(Duration::ZERO) {
+            return Err(Error::invalid("a unique key for a time of zero keeps nothing apart; give it a longer one"));
+        }
+        let conflict = self.conflict.or(rule.map(|rule| rule.conflict)).unwrap_or_default();
+        // A dispatch that says for how long the key is taken leaves nothing of the attribute's debouncing.
+        let wait = if self.until.is_none() { rule.and_then(|rule| rule.wait) } else { self.wait };
+        Ok((Some(Unique { key, until, conflict }), wait))
+    }
 }

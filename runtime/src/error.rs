@@ -40,6 +40,8 @@ pub enum ErrorKind {
     Unsupported,
     /// There is no such job, queue or task.
     NotFound,
+    /// Another job has the unique key, and the dispatch was told to refuse then.
+    Conflict,
     /// The payload or result is larger than the backend takes.
     TooLarge,
     /// Bytes that were stored or given do not decode, or a value does not encode.

@@ -54,6 +54,8 @@ pub(crate) enum Fate {
     Uncommitted,
     /// It was dispatched by somebody else: there may never have been one.
     Found,
+    /// It was dispatched by somebody else, and this dispatch changed it while it waited.
+    Replaced,
 }
 
 impl<T> JobHandle<T> {
@@ -74,10 +76,18 @@ impl<T> JobHandle<T> {
 
     /// Whether the dispatch that returned this handle made the job.
     ///
-    /// It did not when an unfinished job has the same unique key, or any job the same id: then this is that job.
+    /// It did not when another job has the same unique key, or any job the same id: then this is that job.
     #[must_use]
     pub fn is_new(&self) -> bool {
-        self.fate != Fate::Found
+        !matches!(self.fate, Fate::Found | Fate::Replaced)
+    }
+
+    /// Whether the dispatch that returned this handle changed a waiting job, as [`OnConflict::Replace`] asks.
+    ///
+    /// [`OnConflict::Replace`]: crate::job::OnConflict::Replace
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        self.fate == Fate::Replaced
     }
 
     /// Where the job stands.
@@ -139,7 +149,7 @@ impl<T> JobHandle<T> {
                 Fate::Kept => {
                     format!("there is no job {id} any more: it was deleted, or its time in the store has ended")
                 }
-                Fate::Forgotten | Fate::Found => format!(
+                Fate::Forgotten | Fate::Found | Fate::Replaced => format!(
                     "there is no job {id}: it was never dispatched to this backend, or it has ended and is no longer kept"
                 ),
             },

@@ -9,10 +9,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::chance;
 use crate::codec::Payload;
 use crate::error::{Error, Result};
 use crate::policy::Backoff;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, format_duration, parse_duration};
 
 /// The name of a queue or a task: 1 to 128 characters of `[A-Za-z0-9._:-]`.
 ///
@@ -119,7 +120,7 @@ macro_rules! uuid_newtype {
             #[must_use]
             #[expect(clippy::new_without_default, reason = "every call makes another one, which a default should not")]
             pub fn new() -> Self {
-                Self(Uuid::now_v7())
+                Self(chance::uuid())
             }
 
             /// The one with these bytes.
@@ -241,7 +242,10 @@ impl FromStr for State {
     }
 }
 
-/// What was asked for when a job was dispatched; it never changes afterwards.
+/// What was asked for when a job was dispatched.
+///
+/// It never changes afterwards, except that a later push of the same unique key may [replace](OnConflict::Replace) some
+/// of it while the job has never been claimed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// The job's identity, made by the client.
@@ -264,8 +268,11 @@ pub struct JobSpec {
     ///
     /// A job that ends otherwise is kept until retention removes it.
     pub keep_result: Option<Duration>,
-    /// At most one unfinished job has this key.
+    /// Keeps the job apart from others with the same key.
     pub unique: Option<Unique>,
+    /// What it counts against while it runs and when it starts, at most [`JobLimit::MOST`], of different keys.
+    #[serde(default)]
+    pub limits: Vec<JobLimit>,
     /// What travels beside the payload: trace context, tenant, whatever the application adds.
     pub headers: BTreeMap<String, String>,
     /// Words to find jobs by.
@@ -277,8 +284,206 @@ pub struct JobSpec {
 /// The rule that keeps equal jobs apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unique {
-    /// Jobs with the same key exclude each other while one is unfinished.
+    /// Jobs with the same key exclude each other, whatever their tasks and queues.
     pub key: String,
+    /// How long the job has the key.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub until: Until,
+    /// What a push does when another job has the key.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conflict: OnConflict,
+}
+
+impl Unique {
+    /// One unfinished job of this key; another push is skipped.
+    #[must_use]
+    pub fn new(key: impl Into<String>) -> Self {
+        Self { key: key.into(), until: Until::Done, conflict: OnConflict::Skip }
+    }
+}
+
+/// How long a job has its unique key; [`policy::unique`](crate::policy::unique) says what follows from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Until {
+    /// Until the job has ended: at most one is unfinished.
+    #[default]
+    Done,
+    /// Until a worker first claims the job: at most one waits that was never claimed, and another may wait while it
+    /// runs.
+    Started,
+    /// Until this long after the push, whatever becomes of the job.
+    Elapsed(Duration),
+}
+
+/// What a push does when another job has its unique key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnConflict {
+    /// Nothing: whoever pushes gets the job that is there.
+    #[default]
+    Skip,
+    /// It changes the job that is there, if no worker has claimed that yet; else it does nothing.
+    Replace(Replace),
+    /// Nothing, and whoever pushes gets an error that names the job that is there.
+    Refuse,
+}
+
+/// What a push changes in the job that has its unique key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replace {
+    /// The payload, and what travels with it: headers and tags.
+    pub payload: bool,
+    /// The due time, and with it the expiry.
+    pub due: bool,
+    /// The priority.
+    pub priority: bool,
+    /// However often the due time moves, it is at the latest this long after the first push.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest: Option<Duration>,
+}
+
+impl Replace {
+    /// All of it, as often as it is asked for.
+    pub const ALL: Self = Self { payload: true, due: true, priority: true, longest: None };
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A limit that a job counts against, in the whole cluster.
+///
+/// Jobs with the same key count against the same limit, whatever their task or queue.
+/// Each is held to what it asks for itself, where jobs of one key ask for different things; a start is remembered for the
+/// shortest time that rates of its key ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobLimit {
+    /// The name of the limit.
+    pub key: String,
+    /// What the job asks for; what is set for the key at run time or in configuration outweighs it.
+    pub allowance: Allowance,
+    /// How many slots the job takes, and as how many starts it counts; at least 1.
+    pub weight: u32,
+}
+
+impl JobLimit {
+    /// The most limits of one job.
+    pub const MOST: usize = 4;
+    /// The longest key, in bytes.
+    pub const LONGEST_KEY: usize = 200;
+}
+
+/// Whether every store can use this as the key of a limit.
+///
+/// # Errors
+///
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when it is empty, too long, or has control characters.
+pub fn check_limit_key(key: &str) -> Result<()> {
+    if (1..=JobLimit::LONGEST_KEY).contains(&key.len()) && !key.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "a limit's key has 1 to {} bytes and no control characters, and this one has {} bytes; make it from ids or a hash",
+        JobLimit::LONGEST_KEY,
+        key.len()
+    )))
+}
+
+/// How much a limit allows; what is `None` is not limited.
+///
+/// Its text is `5` for so many at once, `100/1m` for so many starts in that time, `5+100/1m` for both.
+///
+/// ```
+/// use std::time::Duration;
+/// use taskwright::job::{Allowance, Rate};
+///
+/// let allowance: Allowance = "5+100/1m".parse()?;
+/// assert_eq!(allowance.max, Some(5));
+/// assert_eq!(allowance.rate, Some(Rate { count: 100, per: Duration::from_secs(60) }));
+/// assert_eq!(allowance.to_string(), "5+100/1m");
+/// # Ok::<(), taskwright::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Allowance {
+    /// How many slots there are: at most so many jobs of weight 1 run at once; 0 lets none start.
+    pub max: Option<u32>,
+    /// How many may start in a time.
+    pub rate: Option<Rate>,
+}
+
+/// At most `count` starts in any time of length `per`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rate {
+    /// How many.
+    pub count: u32,
+    /// In which time; above zero.
+    pub per: Duration,
+}
+
+impl Allowance {
+    /// At most so many at once.
+    #[must_use]
+    pub const fn at_once(max: u32) -> Self {
+        Self { max: Some(max), rate: None }
+    }
+
+    /// At most so many starts in any time of length `per`.
+    #[must_use]
+    pub const fn per(count: u32, per: Duration) -> Self {
+        Self { max: None, rate: Some(Rate { count, per }) }
+    }
+
+    /// This, and where it says nothing, that.
+    #[must_use]
+    pub fn or(self, weaker: Self) -> Self {
+        Self { max: self.max.or(weaker.max), rate: self.rate.or(weaker.rate) }
+    }
+
+    /// Whether it limits nothing.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl fmt::Display for Allowance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = self.rate.map(|Rate { count, per }| format!("{count}/{}", format_duration(per)));
+        match (self.max, rate) {
+            (None, None) => f.pad("-"),
+            (Some(max), None) => f.pad(&max.to_string()),
+            (None, Some(rate)) => f.pad(&rate),
+            (Some(max), Some(rate)) => f.pad(&format!("{max}+{rate}")),
+        }
+    }
+}
+
+impl FromStr for Allowance {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refused = || {
+            let message = "is not a limit; write `5` for so many at once, `100/1m` for so many starts in a time, or both: `5+100/1m`";
+            Error::invalid(format!("`{}` {message}", text.escape_debug()))
+        };
+        let number = |text: &str| text.parse::<u32>().map_err(|_| refused());
+        let mut allowance = Self::default();
+        for part in text.split('+') {
+            match part.split_once('/') {
+                Some((count, per)) if allowance.rate.is_none() => {
+                    let per = parse_duration(per).map_err(|error| refused().because(error))?;
+                    if per.is_zero() {
+                        return Err(refused());
+                    }
+                    allowance.rate = Some(Rate { count: number(count)?, per });
+                }
+                None if allowance.max.is_none() => allowance.max = Some(number(part)?),
+                _ => return Err(refused()),
+            }
+        }
+        Ok(allowance)
+    }
 }
 
 /// A moment that is either known, or measured from when the store receives the job.
@@ -426,7 +631,7 @@ pub enum Ending {
     Returned,
     /// Its worker did not know the task and gave it back, at no cost.
     Unknown,
-    /// Its worker died, or was silent for so long that it counts as dead.
+    /// Its worker died, or was silent for so long that it counts as dead; or the task took its own process with it.
     Crashed,
 }
 
@@ -471,7 +676,7 @@ pub enum FailureKind {
     Payload,
     /// The result did not encode, or was too large.
     Result,
-    /// The worker was gone before the attempt ended.
+    /// The worker, or the task's own process, was gone before the attempt ended.
     Crash,
     /// The job was called off.
     Cancelled,

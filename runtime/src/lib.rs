@@ -3,6 +3,7 @@
 extern crate self as taskwright;
 
 // Plain data.
+mod chance;
 pub mod error;
 pub mod job;
 pub mod time;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::{Backend, Fetched, Hint, Listener, Results};
+use crate::chance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::JobId;
 
@@ -163,9 +164,10 @@ impl Shared {
         loop {
             let started = Instant::now();
             let found = tokio::select! {
-                found = self.look(look) => found,
+                biased;
                 // What was asked is not needed any more: every wait ends.
                 () = self.closed.cancelled() => return,
+                found = self.look(look) => found,
             };
             if self.leave_if_nobody_waits() {
                 watch.left = true;
@@ -182,14 +184,16 @@ impl Shared {
                 Look::Polled => {
                     pause = if found > 0 { POLL.0 } else { (pause * 2).min(POLL.1) };
                     // Jitter keeps processes apart.
-                    next_poll = now + pause.mul_f64(0.75 + 0.25 * rand::random::<f64>()).max(took);
+                    next_poll = now + pause.mul_f64(0.75 + 0.25 * chance::share()).max(took);
                 }
             }
             look = tokio::select! {
+                // In this order, since a poll sees what a hint tells, and both see who has just begun to wait.
+                biased;
                 () = self.closed.cancelled() => return,
-                () = self.changed.notified() => Look::Fresh,
-                hinted = hint(&mut listener, now + took) => if hinted { Look::Hinted } else { Look::Polled },
                 () = tokio::time::sleep_until(next_poll) => Look::Polled,
+                hinted = hint(&mut listener, now + took) => if hinted { Look::Hinted } else { Look::Polled },
+                () = self.changed.notified() => Look::Fresh,
             };
             if listener.is_none() && matches!(look, Look::Polled) {
                 listener = self.listen().await;
@@ -299,7 +303,9 @@ impl Shared {
             let name = self.backend.info().name;
             Error::new(
                 ErrorKind::Unsupported,
-                format!("{name} keeps no results, so its jobs can't be awaited or looked up; use a backend that does"),
+                format!(
+                    "{name} keeps no results, so its jobs can't be awaited or looked up; name a backend that does in the setting `results_url`"
+                ),
             )
         })
     }

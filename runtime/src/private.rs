@@ -22,11 +22,12 @@ pub use serde;
 pub use crate::cli::main;
 pub use crate::context::Context;
 pub use crate::fields::{filled as filled_field, read as read_fields, write as write_fields};
+pub use crate::job::{OnConflict, Replace, Until};
 pub use crate::policy::Backoff;
 pub use crate::registry::Registration;
 pub use crate::task::{
     Definition, Execution, LimitRule, Options, Parameter, RateRule, Run, StateNeed, Task, TaskArg, TaskError,
-    TaskFuture, TaskReturn, TaskState, TransactionNeed,
+    TaskFuture, TaskReturn, TaskState, TransactionNeed, UniqueRule,
 };
 use crate::transaction::Lent;
 
@@ -91,6 +92,16 @@ pub fn key_part<T: KeyPart + ?Sized>(value: &T) -> &T {
 pub trait KeyPart: Display {}
 
 impl<T: Display + ?Sized> KeyPart for T {}
+
+/// The key of tasks of this name that have these values: the same text for the same values, whatever the order of maps.
+pub fn key_by(task: &str, values: &[&dyn erased_serde::Serialize]) -> String {
+    // What JSON can't say, such as a map by tuples, is told apart by its MessagePack.
+    let part = |value: &&dyn erased_serde::Serialize| match serde_json::to_value(value) {
+        Ok(json) => json.to_string(),
+        Err(_) => format!("{:02x?}", rmp_serde::to_vec(value).unwrap_or_default()),
+    };
+    format!("{task}({})", values.iter().map(part).collect::<Vec<_>>().join(","))
+}
 
 /// Runs a plain function on the worker's thread pool.
 pub fn blocking<T: Send + 'static>(

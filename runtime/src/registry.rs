@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::codec::{Codec, Payload};
 use crate::context::{Context, States};
 use crate::error::{Error, ErrorKind, Result};
-use crate::task::{Definition, Execution, Task, TaskFuture};
+use crate::task::{Definition, Task, TaskFuture};
 
 /// One task, ready to be run from bytes.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +40,22 @@ pub(crate) enum RunError {
     Payload(Error),
     /// The task succeeded, and its result does not encode.
     Result(Error),
+    /// It panicked in a process of its own.
+    Panic(Error),
+    /// Its own process was gone before it ended.
+    Crash(Error),
+    /// No process could be started for it.
+    NoProcess(Error),
 }
 
 impl RunError {
     fn error(&self) -> &Error {
         match self {
-            Self::Payload(error) | Self::Result(error) => error,
+            Self::Payload(error)
+            | Self::Result(error)
+            | Self::Panic(error)
+            | Self::Crash(error)
+            | Self::NoProcess(error) => error,
         }
     }
 }
@@ -181,8 +191,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Wiring`] when there is no task, or one needs state that nobody gave;
-    /// [`ErrorKind::Unsupported`] when one asks for what nothing here offers.
+    /// [`ErrorKind::Wiring`] when there is no task, or one needs state that nobody gave.
     pub(crate) fn check(&self, states: &States) -> Result<()> {
         if self.tasks.is_empty() {
             return Err(Error::new(
@@ -197,7 +206,7 @@ impl Registry {
                 format!("state is missing; give it with `app.state(..)`: {}", missing.join("; ")),
             ));
         }
-        self.iter().try_for_each(|task| unsupported(task.definition))
+        Ok(())
     }
 }
 
@@ -206,23 +215,6 @@ fn missing_state<'a>(definition: &'a Definition, states: &'a States) -> impl Ite
     missing.map(|need| {
         format!("`{}: {}` of task {} ({})", need.parameter, (need.type_name)(), definition.name, place(definition))
     })
-}
-
-fn unsupported(definition: &Definition) -> Result<()> {
-    let options = &definition.options;
-    let asked = [
-        ("limit", options.limit.is_some()),
-        ("rate", options.rate.is_some()),
-        ("isolate = \"process\"", definition.execution == Execution::Process),
-    ];
-    match asked.into_iter().find(|(_, asked)| *asked) {
-        None => Ok(()),
-        Some((option, _)) => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("task {} asks for `{option}`, which no backend offers yet; remove it", definition.name),
-        )
-        .context("at", place(definition))),
-    }
 }
 
 fn clash(name: &str, first: &Definition, second: &Definition) -> Error {

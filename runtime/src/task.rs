@@ -7,10 +7,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
+use crate::job::{OnConflict, Until};
 use crate::policy::Backoff;
 
 /// A registered, serializable task type: its fields are the payload, `run` does the work.
@@ -31,6 +32,16 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
 
     /// The key of [`Options::unique`] with this task's parameters filled in; `None` when the attribute asks for none.
     fn unique_key(&self) -> Option<String> {
+        None
+    }
+
+    /// The key of [`Options::limit`] with this task's parameters filled in; `None` when the attribute names none.
+    fn limit_key(&self) -> Option<String> {
+        None
+    }
+
+    /// The key of [`Options::rate`] with this task's parameters filled in; `None` when the attribute names none.
+    fn rate_key(&self) -> Option<String> {
         None
     }
 
@@ -190,7 +201,7 @@ pub struct TaskError {
 }
 
 /// What a failed attempt asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reaction {
     /// Another attempt after the task's backoff, if any are left.
     Backoff,
@@ -257,6 +268,11 @@ impl TaskError {
             cause = inner.source();
         }
         Self::new(error)
+    }
+
+    /// Any error, asking for this.
+    pub(crate) fn asking_for(reaction: Reaction, error: Box<dyn StdError + Send + Sync>) -> Self {
+        Self { reaction, error }
     }
 
     /// The same error, asking for no further attempt.
@@ -334,8 +350,8 @@ pub struct Options {
     pub expires: Option<Duration>,
     /// How long an outcome is kept; zero forgets it at once.
     pub keep_result: Option<Duration>,
-    /// The rule that keeps equal jobs apart: a key with `{parameter}` in it.
-    pub unique: Option<&'static str>,
+    /// The rule that keeps equal jobs apart.
+    pub unique: Option<UniqueRule>,
     /// A limit on how many run at once.
     pub limit: Option<LimitRule>,
     /// A limit on how many start in a time.
@@ -361,24 +377,49 @@ impl Options {
     };
 }
 
+/// Which jobs of a task are equal, and what that means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UniqueRule {
+    /// A text with `{parameter}` in it.
+    pub key: &'static str,
+    /// How long a job has its key.
+    pub until: Until,
+    /// What a dispatch does when another job has the key.
+    pub conflict: OnConflict,
+    /// How long a job waits that a later dispatch may replace.
+    pub wait: Option<Duration>,
+}
+
+impl UniqueRule {
+    /// One unfinished job of this key; another dispatch is skipped.
+    #[must_use]
+    pub const fn of(key: &'static str) -> Self {
+        Self { key, until: Until::Done, conflict: OnConflict::Skip, wait: None }
+    }
+}
+
 /// At most `max` jobs of one key run at once, in the whole cluster.
 #[derive(Debug)]
 pub struct LimitRule {
-    /// A text with `{parameter}` in it.
-    pub key: &'static str,
+    /// A text with `{parameter}` in it; `None` for the task's name.
+    pub key: Option<&'static str>,
     /// How many.
     pub max: u32,
+    /// How many of them one job is.
+    pub weight: u32,
 }
 
 /// At most `count` jobs of one key start in `per`, in the whole cluster.
 #[derive(Debug)]
 pub struct RateRule {
-    /// A text with `{parameter}` in it.
-    pub key: &'static str,
+    /// A text with `{parameter}` in it; `None` for the task's name.
+    pub key: Option<&'static str>,
     /// How many.
     pub count: u32,
     /// In which time.
     pub per: Duration,
+    /// How many of them one job is.
+    pub weight: u32,
 }
 
 /// A payload parameter, for people and tools.

@@ -197,7 +197,13 @@ impl Clock {
     /// A clock that stands still until it is advanced.
     #[must_use]
     pub fn stopped() -> Self {
-        Self { stopped_at: Some(Timestamp::now()), offset: Arc::default() }
+        Self::stopped_at(Timestamp::now())
+    }
+
+    /// A clock that stands still at this time until it is advanced.
+    #[must_use]
+    pub fn stopped_at(time: Timestamp) -> Self {
+        Self { stopped_at: Some(time), offset: Arc::default() }
     }
 
     /// The time that an embedded store goes by.

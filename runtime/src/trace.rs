@@ -25,8 +25,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tracing::Span;
 
+use crate::chance;
 use crate::error::{Error, Result};
-use crate::job::Job;
+use crate::job::JobSpec;
 
 /// The header that says which trace a job belongs to.
 pub const TRACEPARENT: &str = "traceparent";
@@ -196,15 +197,15 @@ pub fn set_source(source: impl Fn() -> Option<TraceContext> + Send + Sync + 'sta
 }
 
 /// The span around one attempt, with the fields that this module promises.
-pub(crate) fn attempt_span(job: &Job, trace: &TraceContext) -> Span {
+pub(crate) fn attempt_span(spec: &JobSpec, attempt: u32, trace: &TraceContext) -> Span {
     tracing::info_span!(
         "job",
-        otel.name = %job.spec.task,
+        otel.name = %spec.task,
         otel.kind = "consumer",
-        job.id = %job.spec.id,
-        job.task = %job.spec.task,
-        job.queue = %job.spec.queue,
-        job.attempt = job.attempt,
+        job.id = %spec.id,
+        job.task = %spec.task,
+        job.queue = %spec.queue,
+        job.attempt = attempt,
         trace_id = format_args!("{:032x}", trace.trace_id),
         span_id = format_args!("{:016x}", trace.span_id),
     )
@@ -251,11 +252,11 @@ fn is_tracestate_member(member: &str) -> bool {
 }
 
 fn random_trace_id() -> NonZeroU128 {
-    NonZeroU128::new(rand::random()).unwrap_or(NonZeroU128::MIN)
+    NonZeroU128::new((u128::from(chance::bits()) << 64) | u128::from(chance::bits())).unwrap_or(NonZeroU128::MIN)
 }
 
 fn random_span_id() -> NonZeroU64 {
-    NonZeroU64::new(rand::random()).unwrap_or(NonZeroU64::MIN)
+    NonZeroU64::new(chance::bits()).unwrap_or(NonZeroU64::MIN)
 }
 
 #[cfg(test)]

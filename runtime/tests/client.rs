@@ -16,7 +16,7 @@ use taskwright::backend::{
     WorkerRecord,
 };
 use taskwright::codec::{Codec, Payload};
-use taskwright::job::{Failure, FailureKind, Job, Lease, NewJob, Progress, When, WorkerId};
+use taskwright::job::{Failure, FailureKind, Job, Lease, NewJob, OnConflict, Progress, Replace, Until, When, WorkerId};
 use taskwright::policy::Verdict;
 use taskwright::prelude::*;
 use taskwright::registry::Registry;
@@ -26,9 +26,16 @@ use taskwright::trace::{self, TraceContext};
 use taskwright::worker::WorkerOptions;
 use taskwright::{ErrorKind, JobFailure, JobOptions, Name, Shutdown, State, Timestamp, Worker};
 
+const HOUR: Duration = Duration::from_hours(1);
+
 #[task(name = "double", queue = "math", max_attempts = 8, priority = 3, tags = ["even"])]
 async fn double(number: u64) -> TaskResult<u64> {
     Ok(number * 2)
+}
+
+#[task(name = "reindex", unique(by(shop), debounce("5s")))]
+async fn reindex(shop: u64, reason: String) {
+    drop((shop, reason));
 }
 
 #[task(name = "note")]
@@ -72,7 +79,15 @@ impl World {
     async fn claim(&self) -> Option<(Lease, Job)> {
         let queue = |name| QueueClaim { queue: Name::new(name).unwrap(), limit: 1 };
         let queues = ["math", "default", "slow"].map(queue).to_vec();
-        let claim = Claim { worker: self.worker, queues, limit: 1, ttl: Duration::from_secs(30), max_crashes: 3 };
+        let claim = Claim {
+            worker: self.worker,
+            queues,
+            limit: 1,
+            unknown: vec![],
+            ttl: Duration::from_secs(30),
+            max_crashes: 3,
+            aging: None,
+        };
         self.client.backend().claim(&claim).await.unwrap().jobs.pop()
     }
 
@@ -410,6 +425,7 @@ async fn values_that_cannot_be_used_are_errors_and_nothing_is_sent() {
         (Note::new("x").max_attempts(0), "at least one attempt"),
         (Note::new("x").unique_key(""), "unique key"),
         (Note::new("x").unique_key("k".repeat(513)), "513"),
+        (Note::new("x").unique_key("k").within(Duration::ZERO), "a time of zero"),
         (Note::new("x").delay(60 * second).expires(30 * second), "would never start"),
     ];
     for (dispatch, expected) in cases {
@@ -496,6 +512,74 @@ async fn a_unique_key_leads_to_the_job_that_has_it() {
     assert_eq!(second.id(), first.id());
     let by_hand = world.client.dispatch(SyncAccount::new(7_u64).unique_key("another")).await.unwrap();
     assert!(by_hand.is_new(), "the dispatch's own key is stronger than the attribute's");
+}
+
+#[tokio::test]
+async fn a_dispatch_is_refused_replaces_or_skips_as_it_asks() {
+    let world = setup();
+    let note = |text: &str| Note::new(text).unique_key("note").delay(HOUR);
+    let first = world.client.dispatch(note("first")).await.unwrap();
+
+    let skipped = world.client.dispatch(note("second")).await.unwrap();
+    assert_eq!((skipped.id(), skipped.is_new(), skipped.is_replaced()), (first.id(), false, false));
+
+    let refused = world.client.dispatch(note("third").on_conflict(OnConflict::Refuse)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    assert!(!refused.is_transient() && refused.to_string().contains(&first.id().to_string()), "{refused}");
+
+    let many = vec![Note::new("fourth").delay(HOUR), note("fifth").on_conflict(OnConflict::Refuse)];
+    let refused = world.client.dispatch_many(many).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    assert!(format!("{refused:?}").contains('1'), "how many were stored: {refused:?}");
+
+    let replacing = note("sixth").on_conflict(OnConflict::Replace(Replace::ALL));
+    let replaced = world.client.dispatch(replacing).await.unwrap();
+    assert_eq!((replaced.id(), replaced.is_new(), replaced.is_replaced()), (first.id(), false, true));
+}
+
+#[tokio::test]
+async fn debounce_and_throttle_are_names_of_rules() {
+    let world = setup();
+    let dispatched = async |dispatch: Dispatch<Note>| {
+        world.client.dispatch(dispatch).await.unwrap();
+        world.clock.advance(4 * HOUR);
+        world.next_job().await
+    };
+    let job = dispatched(Note::new("x").unique_key("a").debounce(HOUR)).await;
+    let unique = job.spec.unique.clone().unwrap();
+    assert_eq!((unique.until, unique.conflict), (Until::Started, OnConflict::Replace(Replace::ALL)));
+    assert_eq!(job.due, job.pushed.after(HOUR));
+
+    let job = dispatched(Note::new("x").unique_key("b").debounce_at_most(HOUR, 2 * HOUR).delay(3 * HOUR)).await;
+    let longest = Replace { longest: Some(2 * HOUR), ..Replace::ALL };
+    assert_eq!(job.spec.unique.clone().unwrap().conflict, OnConflict::Replace(longest));
+    assert_eq!(job.due, job.pushed.after(3 * HOUR), "a delay of its own is stronger");
+
+    let job = dispatched(Note::new("x").throttle(HOUR).unique_key("c")).await;
+    let unique = job.spec.unique.clone().unwrap();
+    assert_eq!((unique.until, unique.conflict), (Until::Elapsed(HOUR), OnConflict::Skip));
+
+    let error = world.client.dispatch(Note::new("x").debounce(HOUR)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("add `.unique_key(..)`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_task_says_how_its_jobs_are_unique_and_a_dispatch_says_it_better() {
+    let world = setup();
+    let first = world.client.dispatch(Reindex::new(7_u64, "typo")).await.unwrap();
+    let second = world.client.dispatch(Reindex::new(7_u64, "picture")).await.unwrap();
+    assert!(second.is_replaced() && second.id() == first.id());
+    let skipped = Reindex::new(7_u64, "comma").on_conflict(OnConflict::Skip);
+    assert!(!world.client.dispatch(skipped).await.unwrap().is_replaced());
+    assert!(world.claim().await.is_none(), "it waits for more");
+    world.clock.advance(Duration::from_secs(5));
+    let (_, job) = world.claim().await.unwrap();
+    assert_eq!(job.spec.unique.as_ref().unwrap().key, "reindex(7)");
+    assert_eq!(job.spec.payload.decode::<Reindex>().unwrap().reason, "picture");
+    let at_once = Reindex::new(8_u64, "other").throttle(HOUR);
+    world.client.dispatch(at_once).await.unwrap();
+    assert!(world.claim().await.is_some(), "a dispatch that is not debounced does not wait");
 }
 
 #[tokio::test]

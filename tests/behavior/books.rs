@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use taskwright::backend::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Completion, Extend, Extended, Info, Inspect, Leader, Ledger, Push,
-    Pushed, Reap, Reaped, Results, Settled, Settlement, TaskTransaction, Transaction, TransactionType, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Completion, Extend, Extended, Info, Inspect, Leader, Ledger, Limiter,
+    Push, Pushed, Reap, Reaped, Results, Settled, Settlement, TaskTransaction, Transaction, TransactionType, Wake,
 };
 use taskwright::{Error, ErrorKind, Result};
 
@@ -141,6 +141,10 @@ impl Backend for Books {
 
     fn inspect(&self) -> Option<&dyn Inspect> {
         self.jobs.inspect()
+    }
+
+    fn limiter(&self) -> Option<&dyn Limiter> {
+        self.jobs.limiter()
     }
 
     fn ledger(&self) -> Option<&dyn Ledger> {

@@ -4,11 +4,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 
+mod aging;
+mod apart;
 mod books;
 mod cancelling;
 mod ending;
+mod events;
 mod fetching;
 mod middleware;
+mod mysql;
 mod postgres;
 mod rescue;
 mod running;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use taskwright::registry::Registry;
 use taskwright::worker::WorkerOptions;
 use taskwright::{Shutdown, Worker};
-use taskwright_tests::victim::{Linger, Mark, client};
+use taskwright_tests::victim::{Linger, Mark, Squeeze, Toil, client};
 
 #[path = "../versions.rs"]
 mod versions;
@@ -20,12 +20,15 @@ async fn main() -> anyhow::Result<()> {
     let url = arguments.next().ok_or_else(|| anyhow::anyhow!("say where the jobs are: victim <url>"))?;
     let lease = arguments.next().map_or(Ok(1_000), |lease| lease.parse())?;
     let client = client(&url).await?;
-    let registry = Registry::new().with::<Mark>()?.with::<Linger>()?;
+    let registry = Registry::new().with::<Mark>()?.with::<Linger>()?.with::<Toil>()?;
     let registry = if arguments.next().as_deref() == Some("old") {
         registry.with::<versions::old::Bill>()?
     } else {
         registry.with::<versions::new::Bill>()?.with::<versions::new::Remind>()?
     };
+    // Where there are no limits, a worker that has a task with one does not start.
+    let has_limits = client.backend().limiter().is_some();
+    let registry = if has_limits { registry.with::<Squeeze>()? } else { registry };
     let options = WorkerOptions {
         lease: Duration::from_millis(lease),
         poll: Duration::from_millis(100),

@@ -54,6 +54,34 @@ fn a_queue_is_paused_and_resumed() {
 }
 
 #[test]
+fn a_limit_is_set_listed_and_cleared() {
+    let setup = setup();
+    let nothing = serde_json::json!({ "limits": [] });
+    assert_eq!(setup.run(&["limits", "--json"]).json(), nothing);
+    assert_eq!(setup.run(&["limits", "set", "customer-7", "5+100/1m"]).ok(), "customer-7 is limited to 5+100/1m\n");
+    assert_has(&setup.run(&["limits"]).ok(), &["KEY", "customer-7", "5+100/1m"]);
+    let listed = &setup.run(&["limits", "list", "--json"]).json()["limits"][0];
+    assert_eq!((&listed["limit"], &listed["set"]), (&"5+100/1m".into(), &"5+100/1m".into()));
+    assert_eq!((&listed["configured"], &listed["held"]), (&serde_json::Value::Null, &0.into()));
+    let answer = setup.run(&["limits", "clear", "customer-7", "--json"]).json();
+    assert_eq!(answer, serde_json::json!({ "key": "customer-7", "set": null }));
+    assert_has(&setup.run(&["limits", "set", "customer-7", "many"]).refused(2), &["is not a limit", "100/1m"]);
+}
+
+#[test]
+fn limits_of_the_configuration_hold_once_a_worker_has_started() {
+    let setup = setup();
+    setup.run(&["worker", "--drain", "--set", "limits=queue:mail=10,api=100/1m"]).ok();
+    let limits = setup.run(&["limits", "--json"]).json()["limits"].clone();
+    let configured: Vec<_> = limits.as_array().unwrap().iter().map(|limit| limit["configured"].clone()).collect();
+    assert_eq!(configured, ["100/1m", "10"]);
+    setup.run(&["worker", "--drain", "--set", "limits=api=none"]).ok();
+    assert_eq!(setup.run(&["limits", "--json"]).json()["limits"][0]["key"], "queue:mail");
+    let refused = setup.run(&["worker", "--drain", "--set", "limits=queue:mail=much"]).refused(2);
+    assert_has(&refused, &["setting `limits`", "100/1m"]);
+}
+
+#[test]
 fn a_queue_that_nobody_knows_is_not_paused_by_mistake() {
     let setup = setup();
     assert_has(
@@ -103,4 +131,18 @@ fn doctor_says_that_the_backend_is_not_there() {
     let backend = answer["checks"].as_array().unwrap().iter().find(|check| check["name"] == "backend").unwrap();
     assert_eq!(backend["status"], "fail");
     assert!(backend["found"].as_str().unwrap().contains("gopher"), "{backend}");
+}
+
+#[test]
+fn doctor_shows_where_results_are_and_which_setting_names_what_is_missing() {
+    let variable = "TASKWRIGHT_RESULTS_URL";
+    let apart = setup().variable(variable, "memory:cli-results");
+    assert_has(&apart.run(&["doctor"]).ok(), &[" with results in memory:cli-results"]);
+    assert_has(&apart.run(&["config"]).ok(), &["results_url", "memory:cli-results", variable]);
+    let ran = setup().variable(variable, "gopher:hole").run(&["doctor"]);
+    assert_eq!(ran.exit, 2, "{ran:?}");
+    assert_has(
+        &ran.stdout,
+        &["FAIL  backend", "gopher:hole", "setting results_url", "correct the setting that names it"],
+    );
 }

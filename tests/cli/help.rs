@@ -7,8 +7,19 @@ use crate::{assert_has, setup};
 #[test]
 fn help_lists_every_command_and_those_that_the_program_adds() {
     let help = setup().run(&["--help"]).ok();
-    let commands =
-        ["worker", "dispatch", "tasks", "queues", "jobs", "workers", "migrate", "doctor", "config", "completions"];
+    let commands = [
+        "worker",
+        "dispatch",
+        "tasks",
+        "queues",
+        "limits",
+        "jobs",
+        "workers",
+        "migrate",
+        "doctor",
+        "config",
+        "completions",
+    ];
     assert_has(&help, &commands);
     assert_has(&help, &["location", "Print where the jobs are", "Exit codes: 0 done"]);
 }

@@ -28,6 +28,7 @@ fn new_job(task: &str, queue: &str, secret: &str) -> NewJob {
         backoff: Backoff::DEFAULT,
         keep_result: None,
         unique: None,
+        limits: Vec::new(),
         headers: [("tenant".to_owned(), "acme".to_owned())].into(),
         tags: vec!["nightly".to_owned()],
         parent: None,
@@ -49,8 +50,15 @@ fn discard_all(setup: &Setup, queue: &str) {
     block_on(async {
         let store = setup.store().await;
         let queues = vec![QueueClaim { queue: name(queue), limit: 10_000 }];
-        let claim =
-            Claim { worker: WorkerId::new(), queues, limit: 10_000, ttl: Duration::from_mins(1), max_crashes: 3 };
+        let claim = Claim {
+            worker: WorkerId::new(),
+            queues,
+            limit: 10_000,
+            unknown: vec![],
+            ttl: Duration::from_mins(1),
+            max_crashes: 3,
+            aging: None,
+        };
         let claimed = store.claim(&claim).await.unwrap();
         let failure = Failure {
             kind: FailureKind::Error,

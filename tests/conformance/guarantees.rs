@@ -26,8 +26,8 @@ const PROMISES: [(Promise, &str); 17] = [
     (Promise::P4, "nothing starts before it is due, by the store's clock"),
     (Promise::P5, "an expired lease is back within one reap"),
     (Promise::P6, "order is priority, due time, id"),
-    (Promise::P7, "a unique key has at most one unfinished job"),
-    (Promise::P8, "an unknown task costs no attempt"),
+    (Promise::P7, "a unique key has at most one job, until that is done, started, or a time has passed"),
+    (Promise::P8, "an unknown task costs no attempt and stands in nobody's way"),
     (Promise::P9, "a cancelled job does not start, a running one hears of it"),
     (Promise::P10, "an expired job never starts"),
     (Promise::P11, "a paused queue hands out nothing"),
@@ -40,15 +40,17 @@ const PROMISES: [(Promise, &str); 17] = [
 ];
 
 /// What some backends can do and others can't.
-const ABILITIES: [(Ability, &str); 8] = [
+const ABILITIES: [(Ability, &str); 10] = [
     (Ability::Results, "results that can be awaited"),
     (Ability::Wake, "wake-up instead of polling"),
     (Ability::Leader, "one elected worker for maintenance"),
     (Ability::Inspect, "list, count, retry, delete, pause"),
+    (Ability::Limiter, "limits in the whole cluster, by key and by queue"),
     (Ability::Transaction, "dispatch in the caller's transaction"),
     (Ability::Ledger, "may be the record of what a broker carries"),
     (Ability::Record, "a job is known by its id: repeated pushes, unique keys, calling off"),
     (Ability::Leases, "a lease outlives the connection that took it"),
+    (Ability::Aging, "priorities that age, so that none starves, where a worker is configured so"),
 ];
 
 /// A test that the README's table is what these suites make of it.
@@ -99,6 +101,10 @@ async fn table(suites: &[Suite]) -> Result<String> {
     );
     row("several processes on one store", suites.iter().map(|suite| yes(suite.name != "memory")).collect());
     row("a batch is pushed whole or not at all", infos.iter().map(|(info, _)| yes(info.atomic_push)).collect());
+    row(
+        "jobs of an unknown task go to a worker that knows it, without a wait",
+        infos.iter().map(|(info, _)| yes(info.passes_over)).collect(),
+    );
     row("largest payload", infos.iter().map(|(info, _)| format!("{} MiB", info.limits.max_payload >> 20)).collect());
     let durability = |(suite, (info, _)): (&Suite, &(Info, bool))| {
         if suite.on_a_server {

@@ -13,63 +13,135 @@ use taskwright::backend::redis::Redis;
 use taskwright::backend::sql::mysql::MySql;
 use taskwright::backend::sql::postgres::Postgres;
 use taskwright::backend::sql::sqlite::Sqlite;
-use taskwright::backend::{Backend, InTransaction};
+use taskwright::backend::{Backend, EventsApart, InTransaction, Keeper, ResultsApart};
 use taskwright::testing::conformance::Ability;
 use taskwright::testing::{OpenTransaction, Setup};
 use taskwright::time::Clock;
 use taskwright::{Error, Name, Result};
 use taskwright_tests::servers::{Kind, Server};
 
-/// Queues of a broker that carry the jobs of a database in a folder.
-pub(crate) struct FreshCarried {
-    store: FreshSqlite,
+/// Queues of a broker that carry the jobs of these stores.
+pub(crate) struct FreshCarried<Record> {
+    record: Record,
 }
 
-impl FreshCarried {
-    pub(crate) fn new(folder: impl AsRef<Path>) -> Self {
-        Self { store: FreshSqlite::new(folder) }
+impl<Record: Setup> FreshCarried<Record> {
+    pub(crate) fn of(record: Record) -> Self {
+        Self { record }
     }
 }
 
 #[async_trait]
-impl Setup for FreshCarried {
+impl<Record: Setup> Setup for FreshCarried<Record> {
     fn abilities(&self) -> &'static [Ability] {
-        self.store.abilities()
+        self.record.abilities()
     }
 
     async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
         let url = format!("{}?prefix={store}", url_of(Kind::RabbitMq)?);
-        Ok(Arc::new(Carried::connect(&url, self.store.open(store, clock).await?).await?))
+        Ok(Arc::new(Carried::connect(&url, self.record.open(store, clock).await?).await?))
     }
 
     async fn begin(&self, store: &Name) -> Result<Box<dyn OpenTransaction>> {
-        self.store.begin(store).await
+        self.record.begin(store).await
     }
 }
 
-/// What a store in memory can do, which has no connections to lend.
-const OF_MEMORY: &[Ability] = &[
+/// Jobs in one kind of store, and their results in another.
+pub(crate) struct FreshApart<Jobs, Results> {
+    jobs: Jobs,
+    results: Results,
+}
+
+impl<Jobs: Setup, Results: Setup> FreshApart<Jobs, Results> {
+    pub(crate) fn new(jobs: Jobs, results: Results) -> Self {
+        Self { jobs, results }
+    }
+}
+
+#[async_trait]
+impl<Jobs: Setup, Results: Setup> Setup for FreshApart<Jobs, Results> {
+    fn abilities(&self) -> &'static [Ability] {
+        self.jobs.abilities()
+    }
+
+    async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
+        let jobs = self.jobs.open(store, clock).await?;
+        Ok(Arc::new(ResultsApart::of_store(jobs, keeper(&self.results, store, clock).await?)))
+    }
+
+    async fn begin(&self, store: &Name) -> Result<Box<dyn OpenTransaction>> {
+        self.jobs.begin(store).await
+    }
+}
+
+/// Jobs in one kind of store, and hints through another.
+pub(crate) struct FreshEventsApart<Jobs, Events> {
+    jobs: Jobs,
+    events: Events,
+}
+
+impl<Jobs: Setup, Events: Setup> FreshEventsApart<Jobs, Events> {
+    pub(crate) fn new(jobs: Jobs, events: Events) -> Self {
+        Self { jobs, events }
+    }
+}
+
+#[async_trait]
+impl<Jobs: Setup, Events: Setup> Setup for FreshEventsApart<Jobs, Events> {
+    fn abilities(&self) -> &'static [Ability] {
+        self.jobs.abilities()
+    }
+
+    async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
+        let (jobs, events) = (self.jobs.open(store, clock).await?, self.events.open(store, clock).await?);
+        Ok(Arc::new(EventsApart::new(jobs, events)?))
+    }
+}
+
+/// Queues of a broker, and the results of their jobs in these stores.
+pub(crate) struct FreshRabbitMqWithResults<Results> {
+    results: Results,
+}
+
+impl<Results: Setup> FreshRabbitMqWithResults<Results> {
+    pub(crate) fn in_store(results: Results) -> Self {
+        Self { results }
+    }
+}
+
+#[async_trait]
+impl<Results: Setup> Setup for FreshRabbitMqWithResults<Results> {
+    fn abilities(&self) -> &'static [Ability] {
+        &[Ability::Results, Ability::Wake, Ability::Reopen]
+    }
+
+    async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
+        let url = format!("{}?prefix={store}", url_of(Kind::RabbitMq)?);
+        let keeper = keeper(&self.results, store, clock).await?;
+        let broker = RabbitMq::connect_with(&url, clock.clone()).await?.keeping(keeper.clone());
+        Ok(Arc::new(ResultsApart::of_carrier(Arc::new(broker), keeper)))
+    }
+}
+
+/// A keeper of outcomes in a store beside that of the jobs.
+async fn keeper(results: &dyn Setup, store: &Name, clock: &Clock) -> Result<Keeper> {
+    Keeper::new(results.open(&Name::new(format!("{store}r"))?, clock).await?)
+}
+
+/// What a store can do that has no connections to lend.
+const WITHOUT_TRANSACTIONS: &[Ability] = &[
     Ability::Results,
     Ability::Wake,
     Ability::Leader,
     Ability::Inspect,
+    Ability::Limiter,
     Ability::Ledger,
     Ability::Reopen,
     Ability::Record,
     Ability::Leases,
     Ability::Clock,
-];
-
-/// What Redis can do.
-const OF_REDIS: &[Ability] = &[
-    Ability::Results,
-    Ability::Wake,
-    Ability::Leader,
-    Ability::Inspect,
-    Ability::Reopen,
-    Ability::Record,
-    Ability::Leases,
-    Ability::Clock,
+    Ability::Aging,
 ];
 
 /// Stores in memory, which live on here when a test has closed its handles.
@@ -81,7 +153,7 @@ pub(crate) struct FreshMemory {
 #[async_trait]
 impl Setup for FreshMemory {
     fn abilities(&self) -> &'static [Ability] {
-        OF_MEMORY
+        WITHOUT_TRANSACTIONS
     }
 
     async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {
@@ -218,7 +290,7 @@ pub(crate) struct FreshRedis;
 #[async_trait]
 impl Setup for FreshRedis {
     fn abilities(&self) -> &'static [Ability] {
-        OF_REDIS
+        WITHOUT_TRANSACTIONS
     }
 
     async fn open(&self, store: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use libtest_mimic::{Failed, Trial};
 use taskwright::backend::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Push, Pushed, Reap,
-    Reaped, Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limiter, Push, Pushed,
+    Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
 };
 use taskwright::job::{BatchId, JobSpec, Lease, NewJob, When};
 use taskwright::policy::Verdict;
@@ -258,6 +258,10 @@ impl Backend for Twin {
 
     fn inspect(&self) -> Option<&dyn Inspect> {
         self.toy.inspect()
+    }
+
+    fn limiter(&self) -> Option<&dyn Limiter> {
+        self.toy.limiter()
     }
 
     fn ledger(&self) -> Option<&dyn Ledger> {

@@ -14,7 +14,10 @@ use taskwright::{Error, ErrorKind};
 use taskwright_tests::servers::{Kind, Server};
 use tokio::task::JoinSet;
 
-use crate::site::{claim, complete, hear, push_all, push_of, push_one, queue, says, works};
+use crate::site::{
+    claim, claim_some, complete, hear, keep_some, push_all, push_of, push_one, queue, says, tells_large_tokens_apart,
+    works,
+};
 
 /// Tables of its own on the server that all tests share.
 struct Site {
@@ -122,17 +125,31 @@ async fn a_read_only_server_is_told() {
 }
 
 #[tokio::test]
+async fn a_step_of_the_tables_that_broke_off_is_taken_again() {
+    let Some(site) = Site::new() else { return };
+    site.open().await.close().await.unwrap();
+    site.run("DELETE FROM PREFIX_migrations WHERE version >= 2").await;
+    site.run("ALTER TABLE PREFIX_batches DROP COLUMN replaced").await;
+    let mysql = site.open().await;
+    let Schema { version, known } = mysql.info().schema.unwrap();
+    assert_eq!(version, known);
+    works(&mysql).await;
+}
+
+#[tokio::test]
 async fn tables_one_version_ahead_are_used_and_newer_ones_are_refused() {
     let Some(site) = Site::new() else { return };
     let mysql = site.open().await;
-    assert_eq!(mysql.info().schema, Some(Schema { version: 1, known: 1 }));
+    let Schema { version, known } = mysql.info().schema.unwrap();
+    assert_eq!(version, known);
     mysql.close().await.unwrap();
-    site.run("INSERT INTO PREFIX_migrations VALUES (2, 'from the next version', now())").await;
+    let migrated = |version: i64| format!("INSERT INTO PREFIX_migrations VALUES ({version}, 'a later version', now())");
+    site.run(&migrated(known + 1)).await;
     let mysql = site.open().await;
-    assert_eq!(mysql.info().schema, Some(Schema { version: 2, known: 1 }));
+    assert_eq!(mysql.info().schema, Some(Schema { version: known + 1, known }));
     works(&mysql).await;
     mysql.close().await.unwrap();
-    site.run("INSERT INTO PREFIX_migrations VALUES (3, 'from the version after', now())").await;
+    site.run(&migrated(known + 2)).await;
     says(&Site::refused(&site.url()).await, ErrorKind::Corrupt, "update this program");
 }
 
@@ -342,6 +359,42 @@ async fn the_script_creates_what_connecting_would() {
     let Some(site) = Site::new() else { return };
     site.run(&MySql::schema_script(&site.url()).unwrap()).await;
     let mysql = site.open().await;
-    assert_eq!(mysql.info().schema, Some(Schema { version: 1, known: 1 }));
+    let Schema { version, known } = mysql.info().schema.unwrap();
+    assert_eq!(version, known);
     works(&mysql).await;
+}
+
+/// F29.
+#[tokio::test]
+async fn a_claim_reads_no_finished_jobs_and_no_more_than_it_hands_out() {
+    let Some(server) = Server::private(Kind::MySql) else { return };
+    let mysql = MySql::connect(server.url()).await.unwrap();
+    mysql.push(&push_of(500)).await.unwrap();
+    let reads = async || {
+        let mut db = MySqlConnection::connect(server.url()).await.unwrap();
+        let rows = db.fetch_all("SHOW GLOBAL STATUS LIKE 'Handler_read%'").await.unwrap();
+        rows.iter().map(|row| row.get::<String, _>(1).parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let reads_of_claims = async || {
+        let before = reads().await;
+        claim_some(&mysql).await;
+        reads().await - before
+    };
+    let alone = reads_of_claims().await;
+    keep_some(&mysql, 2_000).await;
+    let beside_finished = reads_of_claims().await;
+    // Had every claim read them all, these were 20,000 more.
+    assert!(beside_finished < alone + 2_000, "{alone} rows read, and {beside_finished} beside finished jobs");
+    assert!(alone < 2_500, "{alone} rows read to hand out 100 of 500");
+    mysql.close().await.unwrap();
+}
+
+/// F16.
+#[tokio::test]
+async fn a_token_beyond_53_bits_is_exact() {
+    let Some(site) = Site::new() else { return };
+    let mysql = site.open().await;
+    site.run("ALTER TABLE PREFIX_leases AUTO_INCREMENT = 9007199254740993").await;
+    tells_large_tokens_apart(&mysql).await;
+    mysql.close().await.unwrap();
 }

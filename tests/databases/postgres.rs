@@ -1,21 +1,28 @@
 //! What is particular to Postgres.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use taskwright::backend::sql::postgres::Postgres;
 use taskwright::backend::{Backend, Hint, InTransaction, JobFilter, Pushed, Reap, Schema, Settled, Settlement};
-use taskwright::job::{Job, JobId, State};
+use taskwright::job::{Job, JobId, State, Until};
 use taskwright::policy::Verdict;
 use taskwright::prelude::*;
 use taskwright::registry::Registry;
+use taskwright::testing::Draft;
 use taskwright::time::Clock;
 use taskwright::worker::WorkerOptions;
 use taskwright::{Error, ErrorKind, Name, Shutdown, Worker};
 use taskwright_tests::servers::{Kind, Server};
 
-use crate::site::{claim, complete, hear, push_of, push_one, queue, says, works};
+use crate::site::{
+    claim, claim_some, complete, hear, keep_some, push_all, push_of, push_one, queue, says, tells_large_tokens_apart,
+    works,
+};
 
 /// A schema of its own on the server that all tests share.
 struct Site {
@@ -161,14 +168,16 @@ async fn a_server_that_becomes_read_only_is_told_and_used_again_when_it_is_not()
 async fn a_schema_one_version_ahead_is_used_and_a_newer_one_is_refused() {
     let Some(site) = Site::new() else { return };
     let postgres = site.open().await;
-    assert_eq!(postgres.info().schema, Some(Schema { version: 2, known: 2 }));
+    let Schema { version, known } = postgres.info().schema.unwrap();
+    assert_eq!(version, known);
     postgres.close().await.unwrap();
-    site.run("INSERT INTO SCHEMA_migrations VALUES (3, 'from the next version')").await;
+    let migrated = |version: i64| format!("INSERT INTO SCHEMA_migrations VALUES ({version}, 'from a later version')");
+    site.run(&migrated(known + 1)).await;
     let postgres = site.open().await;
-    assert_eq!(postgres.info().schema, Some(Schema { version: 3, known: 2 }));
+    assert_eq!(postgres.info().schema, Some(Schema { version: known + 1, known }));
     works(&postgres).await;
     postgres.close().await.unwrap();
-    site.run("INSERT INTO SCHEMA_migrations VALUES (4, 'from the version after')").await;
+    site.run(&migrated(known + 2)).await;
     says(&Site::refused(&site.url()).await, ErrorKind::Corrupt, "update this program");
 }
 
@@ -298,11 +307,11 @@ async fn closing_does_not_wait_for_a_server_that_is_gone() {
 async fn a_process_has_at_most_four_connections_whatever_its_concurrency() {
     let Some(site) = Site::new() else { return };
     let url = format!("{}&application_name={}", site.url(), site.schema);
-    let postgres = std::sync::Arc::new(Postgres::connect(&url).await.unwrap());
+    let postgres = Arc::new(Postgres::connect(&url).await.unwrap());
     let _listener = postgres.wake().unwrap().listen().await.unwrap();
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..200 {
-        let postgres = std::sync::Arc::clone(&postgres);
+        let postgres = Arc::clone(&postgres);
         calls.spawn(async move { push_one(&*postgres).await.unwrap() });
     }
     let open = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{}'", site.schema);
@@ -424,7 +433,7 @@ async fn a_worker_runs_tasks_in_transactions() {
     let client = Client::connect(&site.url()).await.unwrap();
     site.run("CREATE TABLE SCHEMA_attempts (number integer)").await;
     let registry = Registry::new().with::<Note>().unwrap();
-    let worker = Worker::new(client.clone(), registry, std::sync::Arc::default(), WorkerOptions::default()).unwrap();
+    let worker = Worker::new(client.clone(), registry, Arc::default(), WorkerOptions::default()).unwrap();
     let shutdown = Shutdown::new();
     let running = tokio::spawn(worker.run(shutdown.clone()));
     let handles = client.dispatch_many((0..10).map(|_| Note::new(format!("{}.attempts", site.schema)))).await.unwrap();
@@ -478,6 +487,20 @@ async fn the_database_pushes_a_job_as_a_program_does() {
 
     complete(&postgres, jobs).await.unwrap();
     assert_ne!(push_by_hand(&site, all).await.unwrap(), id, "the key is free again");
+}
+
+#[tokio::test]
+async fn a_key_whose_time_has_passed_is_free_for_the_databases_push() {
+    let Some(site) = Site::new() else { return };
+    let postgres = site.open().await;
+    let throttled = Draft::new(queue()).unique("once").until(Until::Elapsed(Duration::from_hours(1)));
+    let holder = throttled.id();
+    push_all(&postgres, [throttled]).await.unwrap();
+    assert_eq!(push_by_hand(&site, "'t', unique_key => 'once'").await, Ok(holder));
+    site.run("UPDATE SCHEMA_unique SET until = 1").await;
+    let next = push_by_hand(&site, "'t', unique_key => 'once'").await.unwrap();
+    assert_ne!(next, holder);
+    assert_eq!(push_by_hand(&site, "'t', unique_key => 'once'").await, Ok(next));
 }
 
 #[tokio::test]
@@ -536,6 +559,51 @@ async fn the_script_creates_what_connecting_would() {
     let Some(site) = Site::new() else { return };
     site.run(&Postgres::schema_script(&site.url()).unwrap()).await;
     let postgres = site.open().await;
-    assert_eq!(postgres.info().schema, Some(Schema { version: 2, known: 2 }));
+    let Schema { version, known } = postgres.info().schema.unwrap();
+    assert_eq!(version, known);
     works(&postgres).await;
+}
+
+/// F29.
+#[tokio::test]
+async fn a_claim_reads_no_finished_jobs_and_no_more_than_it_hands_out() {
+    const OTHERS: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
+        AND pid <> pg_backend_pid()";
+    const READS: &str = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint
+        FROM pg_stat_all_tables WHERE schemaname = 'taskwright'";
+    let Some(server) = Server::private(Kind::Postgres) else { return };
+    let mut db = PgConnection::connect(server.url()).await.unwrap();
+    let mut reads = async || {
+        // A session says what it read when it ends.
+        let ended = async { while db.fetch_one(OTHERS).await.unwrap().get::<i64, _>(0) > 0 {} };
+        tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap();
+        db.fetch_one(READS).await.unwrap().get::<Option<i64>, _>(0).unwrap_or_default()
+    };
+    let run = async |work: &dyn Fn(Arc<Postgres>) -> BoxFuture<'static, ()>| {
+        let postgres = Arc::new(Postgres::connect(server.url()).await.unwrap());
+        work(Arc::clone(&postgres)).await;
+        postgres.close().await.unwrap();
+    };
+    run(&|postgres| async move { drop(postgres.push(&push_of(500)).await.unwrap()) }.boxed()).await;
+    let mut reads_of_claims = async || {
+        let before = reads().await;
+        run(&|postgres| async move { claim_some(&*postgres).await }.boxed()).await;
+        reads().await - before
+    };
+    let alone = reads_of_claims().await;
+    run(&|postgres| async move { keep_some(&*postgres, 2_000).await }.boxed()).await;
+    let beside_finished = reads_of_claims().await;
+    // Had every claim read them all, these were 20,000 more.
+    assert!(beside_finished < alone + 2_000, "{alone} rows read, and {beside_finished} beside finished jobs");
+    assert!(alone < 2_500, "{alone} rows read to hand out 100 of 500");
+}
+
+/// F16.
+#[tokio::test]
+async fn a_token_beyond_53_bits_is_exact() {
+    let Some(site) = Site::new() else { return };
+    let postgres = site.open().await;
+    site.run("ALTER TABLE SCHEMA_leases ALTER COLUMN id RESTART WITH 9007199254740993").await;
+    tells_large_tokens_apart(&postgres).await;
+    postgres.close().await.unwrap();
 }

@@ -1,16 +1,18 @@
 //! What is particular to Redis.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use redis::{FromRedisValue, Value};
 use taskwright::backend::redis::Redis;
 use taskwright::backend::{
-    Backend, Cancel, Cancelled, Change, Fetched, Hint, JobFilter, Pushed, Reap, Reaped, Schema, Settled,
+    Backend, Cancel, Cancelled, Change, Claim, Fetched, Hint, JobFilter, LimitSource, Push, Pushed, Reap, Reaped,
+    Schema, Settled,
 };
-use taskwright::job::{FailureKind, Job, JobId, State, Unique, When};
+use taskwright::job::{Allowance, BatchId, FailureKind, Job, JobId, Lease, State, Unique, When, WorkerId};
 use taskwright::testing::Draft;
-use taskwright::time::Clock;
+use taskwright::time::{Clock, Timestamp};
 use taskwright::{Error, ErrorKind, Result};
 use taskwright_tests::servers::{Kind, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -277,11 +279,11 @@ async fn a_key_of_another_type_is_told_and_nothing_is_stored() {
     assert_eq!(complete(&redis, claimed).await.unwrap(), [Settled::Applied]);
 }
 
-#[tokio::test]
-async fn a_job_edited_into_nonsense_is_set_aside_with_its_bytes() {
+/// Checks that jobs whose records are nonsense become dead letters, however they are handed out with others.
+async fn nonsense_is_set_aside(hand_out: impl AsyncFn(&Redis, &[JobId]) -> Vec<(Lease, Job)>) {
     let Some(site) = Site::shared() else { return };
     let redis = site.open().await;
-    let push = push_of(6);
+    let push = push_of(7);
     redis.push(&push).await.unwrap();
     let ids: Vec<_> = push.jobs.iter().map(|job| job.spec.id).collect();
     let key = format!("{{{}}}:jobs", site.prefix);
@@ -290,16 +292,17 @@ async fn a_job_edited_into_nonsense_is_set_aside_with_its_bytes() {
     let cut = &whole[..whole.len() - 3];
     let mut other_format = whole.clone();
     other_format[0] = 9;
-    let nonsense: [&[u8]; 5] = [b"", b"nonsense", &[0xc1; 200], cut, &other_format];
+    let nonsense: [&[u8]; 6] = [b"", b"nonsense", &[0xc1; 200], cut, &other_format, &[1; 200]];
     for (id, record) in ids.iter().zip(nonsense) {
         site.damage(*id, record).await;
     }
-    let claimed = claim(&redis, 10).await.unwrap();
-    assert_eq!(claimed.iter().map(|(_, job)| job.id()).collect::<Vec<_>>(), ids[5..], "the others are handed out");
+    let claimed = hand_out(&redis, &ids).await;
+    assert_eq!(claimed.iter().map(|(_, job)| job.id()).collect::<Vec<_>>(), ids[6..], "the others are handed out");
     assert_eq!(complete(&redis, claimed).await.unwrap(), [Settled::Applied]);
+    assert!(claim(&redis, 10).await.unwrap().is_empty());
 
     let dead = list(&redis).await;
-    assert_eq!(dead.len(), 5);
+    assert_eq!(dead.len(), 6);
     for (job, record) in dead.iter().rev().zip(nonsense) {
         assert_eq!((job.state, &job.spec.payload.bytes[..]), (State::Discarded, record));
         let failure = job.failure().unwrap();
@@ -308,6 +311,28 @@ async fn a_job_edited_into_nonsense_is_set_aside_with_its_bytes() {
     }
     assert_eq!(redis.inspect().unwrap().queues().await.unwrap(), [], "nothing counts them as waiting or running");
     assert!(claim(&redis, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_job_edited_into_nonsense_is_set_aside_with_its_bytes() {
+    nonsense_is_set_aside(async |redis, _| claim(redis, 10).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_job_edited_into_nonsense_is_set_aside_though_a_broker_brings_its_id() {
+    nonsense_is_set_aside(async |redis, ids| {
+        let claim = Claim {
+            worker: WorkerId::new(),
+            queues: vec![],
+            limit: 10,
+            unknown: vec![],
+            ttl: Duration::from_secs(30),
+            max_crashes: 3,
+            aging: None,
+        };
+        redis.ledger().unwrap().take(&claim, ids).await.unwrap()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -361,7 +386,7 @@ async fn a_unique_key_whose_job_is_gone_is_free() {
     let unique = || {
         let mut push = push_of(0);
         let mut draft = Draft::new(queue());
-        draft.spec.unique = Some(Unique { key: "receipt 42".to_owned() });
+        draft.spec.unique = Some(Unique::new("receipt 42"));
         push.jobs.push(draft.into());
         push
     };
@@ -420,16 +445,157 @@ async fn more_jobs_than_a_script_takes_arguments_are_all_handed_out() {
     assert_eq!(site.run::<u64>("ZCARD PREFIX_ids").await, 0, "nothing is left of jobs that nobody keeps");
 }
 
+/// What the server has done so far: of each command how often.
+async fn commands(site: &Site<'_>) -> BTreeMap<String, u64> {
+    let stats: String = site.run("INFO commandstats").await;
+    let calls = stats.lines().filter_map(|line| {
+        let (command, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((command.to_owned(), rest.split(',').next()?.parse().ok()?))
+    });
+    calls.filter(|(command, _)| command != "info" && command != "hello" && command != "auth").collect()
+}
+
+/// Each command of a claim goes to one place or looks at a bounded part, so that their number is what it costs.
+#[tokio::test]
+async fn a_claim_costs_the_same_whatever_lies_beside() {
+    let Some(server) = Server::private(Kind::Redis) else { return };
+    let site = Site::on(&server);
+    let redis = site.open().await;
+    let mut costs = Vec::new();
+    for beside in [0, 3_000] {
+        for _ in 0..beside / 1_000 {
+            let mut finished = push_of(1_000);
+            let ids = finished.jobs.iter().map(|job| job.spec.id).collect();
+            finished.jobs.iter_mut().for_each(|job| job.due = When::After(Duration::from_hours(1)));
+            redis.push(&finished).await.unwrap();
+            redis.cancel(&Cancel { ids, reason: "enough".to_owned() }).await.unwrap();
+            let mut later = push_of(1_000);
+            later.jobs.iter_mut().for_each(|job| job.due = When::After(Duration::from_hours(1)));
+            redis.push(&later).await.unwrap();
+        }
+        redis.push(&push_of(30)).await.unwrap();
+        // What the first call loads and writes once.
+        let first = claim(&redis, 5).await.unwrap();
+        complete(&redis, first).await.unwrap();
+        let before = commands(&site).await;
+        let claimed = claim(&redis, 5).await.unwrap();
+        let mut cost = commands(&site).await;
+        for (command, calls) in &mut cost {
+            *calls -= before.get(command).unwrap_or(&0);
+        }
+        cost.retain(|_, calls| *calls > 0);
+        costs.push(cost);
+        complete(&redis, claimed).await.unwrap();
+        let rest = claim(&redis, 100).await.unwrap();
+        complete(&redis, rest).await.unwrap();
+    }
+    let [alone, beside] = &costs[..] else { panic!("{costs:?}") };
+    assert_eq!(alone, beside, "as many of each command");
+    assert_eq!(alone.get("evalsha"), Some(&1));
+    assert_eq!(alone.keys().find(|command| command.contains("scan") || command.contains("getall")), None, "{alone:?}");
+}
+
 #[tokio::test]
 async fn jobs_that_nobody_keeps_leave_nothing_behind() {
     let Some(site) = Site::shared() else { return };
     let redis = site.open().await;
     works(&redis).await;
-    let mut keys: Vec<String> = site.run("KEYS PREFIX_*").await;
-    keys.retain(|key| !key.contains("}:batch:"));
-    keys.sort();
-    let names: Vec<_> = keys.iter().filter_map(|key| key.split(':').nth(1)).collect();
-    assert_eq!(names, ["queues", "schema", "stamp"], "what is there once for all");
+    assert_eq!(keys(&site).await, ["queues", "schema", "stamp"], "what is there once for all");
+}
+
+/// So many jobs that count against a key.
+fn limited(count: usize, key: &str, allowance: &str) -> Push {
+    let jobs = (0..count).map(|_| Draft::new(queue()).limit(key, allowance).into());
+    Push { batch: BatchId::new(), jobs: jobs.collect() }
+}
+
+/// The keys of a store, without those of batches.
+async fn keys(site: &Site<'_>) -> Vec<String> {
+    let keys: Vec<String> = site.run("KEYS PREFIX_*").await;
+    let names = keys.iter().filter_map(|key| key.split_once("}:")).map(|(_, name)| name.to_owned());
+    let mut names: Vec<_> = names.filter(|name| !name.starts_with("batch:")).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn limits_leave_nothing_behind() {
+    let Some(site) = Site::shared() else { return };
+    let clock = Clock::system();
+    let redis = Redis::connect_with(&site.url(), clock.clone()).await.unwrap();
+    let limiter = redis.limiter().unwrap();
+    limiter.set_limit("a", LimitSource::RunTime, Allowance::at_once(1)).await.unwrap();
+    redis.push(&limited(3, "a", "5+9/1m")).await.unwrap();
+    let off = limited(2, "none", "0");
+    redis.push(&off).await.unwrap();
+    let held = claim(&redis, 10).await.unwrap();
+    assert_eq!(held.len(), 1);
+    complete(&redis, held).await.unwrap();
+    limiter.set_limit("a", LimitSource::RunTime, Allowance::default()).await.unwrap();
+    let held = claim(&redis, 10).await.unwrap();
+    assert_eq!(held.len(), 2);
+    complete(&redis, held).await.unwrap();
+    let filter = JobFilter { ids: off.jobs.iter().map(|job| job.spec.id).collect(), ..JobFilter::default() };
+    assert_eq!(redis.inspect().unwrap().change(&Change::Delete, &filter, 10).await.unwrap().count, 2);
+    clock.advance(Duration::from_mins(1));
+    redis.reap(&Reap { limit: 10, max_crashes: 3 }).await.unwrap();
+    assert!(claim(&redis, 10).await.unwrap().is_empty());
+    assert_eq!(keys(&site).await, ["queues", "schema", "stamp"], "what is there once for all");
+}
+
+#[tokio::test]
+async fn a_rate_of_more_starts_than_are_remembered_is_never_exceeded() {
+    let Some(site) = Site::shared() else { return };
+    let clock = Clock::system();
+    let redis = Redis::connect_with(&site.url(), clock.clone()).await.unwrap();
+    redis.push(&limited(1_000, "api", "150/1m")).await.unwrap();
+    let mut started: Vec<Timestamp> = Vec::new();
+    for _ in 0..250 {
+        clock.advance(Duration::from_millis(997));
+        let held = claim(&redis, 4).await.unwrap();
+        // By the store's own clock, as a record has it.
+        started.extend(held.iter().filter_map(|(_, job)| job.claimed));
+        complete(&redis, held).await.unwrap();
+        let latest = *started.last().unwrap();
+        let window = started.iter().filter(|at| at.after(Duration::from_mins(1)) > latest).count();
+        assert!(window <= 150, "{window} starts within a minute");
+    }
+    assert!(started.len() > 500, "only {} starts in four minutes", started.len());
+}
+
+#[tokio::test]
+async fn nonsense_about_limits_holds_up_nobody() {
+    let Some(site) = Site::shared() else { return };
+    let clock = Clock::system();
+    let redis = Redis::connect_with(&site.url(), clock.clone()).await.unwrap();
+    let limiter = redis.limiter().unwrap();
+    for round in 0..2 {
+        redis.push(&limited(3, "a", "2")).await.unwrap();
+        let held = claim(&redis, 1).await.unwrap();
+        assert_eq!(held.len(), 1);
+        let key = |name: &str| format!("{{{}}}:{name}", site.prefix).into_bytes();
+        let nonsense: &[u8] = [b"nonsense".as_slice(), b"\x85\xa4held\xa1x\xa6starts\x92\x01\x90"][round];
+        for (hash, field) in [("limits", b"a".as_slice()), ("holds", held[0].0.job.as_bytes())] {
+            let _: Value = site.run_with(vec![b"HSET".into(), key(hash), field.into(), nonsense.into()]).await;
+        }
+        for lane in ["nonsense", "[]", r#"["mail",[[1]]]"#, r#"["other",[]]"#] {
+            let _: Value = site.run_with(vec![b"ZADD".into(), key("line:mail"), b"1".into(), lane.into()]).await;
+        }
+        let _: Value = site.run("LPUSH PREFIX_waits:a nonsense").await;
+        limiter.limits(None, 10).await.unwrap();
+        // Nobody knows any more what the first one holds.
+        assert_eq!(claim(&redis, 10).await.unwrap().len(), 2);
+        site.run::<()>("DEL PREFIX_waits:a").await;
+        let filter = JobFilter { states: vec![State::Running], ..JobFilter::default() };
+        for job in redis.inspect().unwrap().list(&filter, None, 10).await.unwrap() {
+            let cancel = Cancel { ids: vec![job.id()], reason: "enough".to_owned() };
+            assert_eq!(redis.cancel(&cancel).await.unwrap(), [Cancelled::Requested]);
+        }
+        assert_eq!(complete(&redis, held).await.unwrap(), [Settled::Applied]);
+        site.run::<()>("DEL PREFIX_limits").await;
+        // Nobody is told of what a hand has done.
+        clock.advance(Duration::from_mins(1));
+    }
 }
 
 #[tokio::test]

@@ -30,7 +30,15 @@ pub(crate) async fn push_one(backend: &dyn Backend) -> Result<JobId> {
 
 pub(crate) async fn claim(backend: &dyn Backend, limit: usize) -> Result<Vec<(Lease, Job)>> {
     let queues = vec![QueueClaim { queue: queue(), limit }];
-    let claim = Claim { worker: WorkerId::new(), queues, limit, ttl: Duration::from_secs(30), max_crashes: 3 };
+    let claim = Claim {
+        worker: WorkerId::new(),
+        queues,
+        limit,
+        unknown: vec![],
+        ttl: Duration::from_secs(30),
+        max_crashes: 3,
+        aging: None,
+    };
     Ok(backend.claim(&claim).await?.jobs)
 }
 
@@ -60,4 +68,34 @@ pub(crate) fn says(error: &Error, kind: ErrorKind, advice: &str) {
     assert_eq!(error.kind(), kind, "{whole}");
     assert!(error.to_string().contains(advice), "{whole}");
     assert!(!whole.contains("secret"), "{whole}");
+}
+
+/// Jobs run through whose outcomes are kept.
+pub(crate) async fn keep_some(backend: &dyn Backend, count: usize) {
+    for _ in 0..count / 500 {
+        let jobs = (0..500).map(|_| Draft::new(queue()).keep(Duration::from_hours(1)).into()).collect();
+        backend.push(&Push { batch: BatchId::new(), jobs }).await.unwrap();
+        let claimed = claim(backend, 500).await.unwrap();
+        assert_eq!(complete(backend, claimed).await.unwrap().len(), 500);
+    }
+}
+
+/// Ten times ten of 500 jobs are handed out; the others wait.
+pub(crate) async fn claim_some(backend: &dyn Backend) {
+    for _ in 0..10 {
+        assert_eq!(claim(backend, 10).await.unwrap().len(), 10);
+    }
+}
+
+/// Two leases whose tokens follow each other are told apart, also where a floating-point number could not (F16).
+pub(crate) async fn tells_large_tokens_apart(backend: &dyn Backend) {
+    backend.push(&push_of(2)).await.unwrap();
+    let (first, second) = (claim(backend, 1).await.unwrap(), claim(backend, 1).await.unwrap());
+    let (one, other) = (first[0].0.token, second[0].0.token);
+    assert!(one > 1 << 53 && other == one + 1, "{one} {other}");
+    let stale = (Lease { token: one, ..second[0].0 }, second[0].1.clone());
+    assert_eq!(complete(backend, vec![stale]).await.unwrap(), [Settled::LeaseLost]);
+    for claimed in [second, first] {
+        assert_eq!(complete(backend, claimed).await.unwrap(), [Settled::Applied]);
+    }
 }

@@ -20,7 +20,20 @@ macro_rules! examples {
     };
 }
 
-examples!(blocking, cancellation, dead_letters, derive, embedded, middleware, retries, state, transactional);
+examples!(
+    blocking,
+    cancellation,
+    dead_letters,
+    derive,
+    embedded,
+    isolation,
+    limits,
+    middleware,
+    retries,
+    state,
+    transactional,
+    unique
+);
 
 /// Examples with tests of their own.
 const OTHERS: &[&str] = &["program", "quickstart"];

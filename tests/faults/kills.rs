@@ -10,12 +10,12 @@ use taskwright_tests::victim::{Linger, Mark};
 
 use crate::sites::{Site, jobs, until_left};
 
-const JOBS: u64 = 10_000;
-const KILLS: usize = 12;
-const CRASHES: usize = 3;
+pub(crate) const JOBS: u64 = 10_000;
+pub(crate) const KILLS: usize = 12;
+pub(crate) const CRASHES: usize = 3;
 
 /// Random moments, each said as how many jobs are left then, the first one first.
-fn moments(count: usize) -> Vec<u64> {
+pub(crate) fn moments(count: usize) -> Vec<u64> {
     let seed = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -24,7 +24,7 @@ fn moments(count: usize) -> Vec<u64> {
     moments
 }
 
-async fn dispatch(client: &Client) -> BTreeSet<JobId> {
+pub(crate) async fn dispatch(client: &Client) -> BTreeSet<JobId> {
     let handles = client.dispatch_many((0..JOBS).map(Mark::new)).await.unwrap();
     handles.iter().map(taskwright::JobHandle::id).collect()
 }

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod carriers;
 mod kills;
+mod network;
 mod sites;
 mod versions;
 
@@ -33,6 +35,10 @@ on_every_site! {
         crate::kills::the_server_crashes_in_the_middle as ten_thousand_jobs_survive_crashes_of_the_broker,
         crate::kills::a_killed_workers_job_runs_in_another_process as a_killed_workers_job_runs_in_another_process,
         crate::versions::share_a_queue as two_versions_of_a_program_share_a_queue,
+    ],
+    rabbitmq: super::Place::BrokerAlone => [
+        crate::carriers::workers_are_killed_at_random_moments as ten_thousand_jobs_survive_kills_at_random_moments,
+        crate::carriers::the_broker_crashes_in_the_middle as ten_thousand_jobs_survive_crashes_of_the_broker,
     ],
     redis: super::Place::Server(super::Kind::Redis) => [
         crate::kills::workers_are_killed_at_random_moments as ten_thousand_jobs_survive_kills_at_random_moments,

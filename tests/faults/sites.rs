@@ -10,11 +10,11 @@ use taskwright_tests::servers::{Kind, Server};
 use taskwright_tests::victim::{self, Version, Victim};
 use tempfile::TempDir;
 
-const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
-const LEASE: Duration = Duration::from_secs(1);
+pub(crate) const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
+pub(crate) const LEASE: Duration = Duration::from_secs(1);
 
 /// How long anything may take before the test is given up; nothing waits for it when all is well.
-const PATIENCE: Duration = Duration::from_mins(4);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A kind of place.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,8 @@ pub(crate) enum Place {
     Sqlite,
     /// A server of its own, which may be killed too.
     Server(Kind),
+    /// A broker of its own that nothing but the results are kept beside, in a file.
+    BrokerAlone,
 }
 
 /// One place, gone with its jobs when it is dropped.
@@ -39,11 +41,13 @@ impl Site {
         let server = match place {
             Place::Sqlite => None,
             Place::Server(kind) => Some(Server::private(kind)?),
+            Place::BrokerAlone => Some(Server::private(Kind::RabbitMq)?),
         };
         let file = || format!("sqlite:{}", folder.path().join("jobs.db").display());
         let url = match (place, &server) {
             // It carries what a file keeps the record of.
             (Place::Server(Kind::RabbitMq), Some(server)) => format!("{} {}", server.url(), file()),
+            (Place::BrokerAlone, Some(server)) => format!("{} - {}", server.url(), file()),
             (_, Some(server)) => server.url().to_owned(),
             (_, None) => file(),
         };

@@ -1,11 +1,11 @@
 //! What holds of any store, whatever was asked of it.
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 use taskwright::backend::Claim;
-use taskwright::job::{Job, JobId, Lease, State};
+use taskwright::job::{Job, JobId, Lease, State, Unique, Until};
+use taskwright::policy::order;
 use taskwright::time::Timestamp;
 
 use crate::pair::Checked;
@@ -18,19 +18,20 @@ pub(crate) struct Invariants {
 }
 
 impl Invariants {
-    /// Nothing is early (P4), late (P10), out of order (P6), beyond a limit, or under a second lease (P2).
+    /// Nothing is early (P4), late (P10), unknown (P8), out of order (P6), beyond a limit, or under a second lease (P2).
     pub(crate) fn claimed(&mut self, claim: &Claim, jobs: &[(Lease, Job)], now: Timestamp) -> Checked {
         prop_assert!(jobs.len() <= claim.limit);
         for (lease, job) in jobs {
             prop_assert!(job.due <= now, "early: {job:?}");
             prop_assert!(job.expires.is_none_or(|expires| expires > now), "late: {job:?}");
+            prop_assert!(!claim.unknown.contains(&job.spec.task), "nothing that its worker knows: {job:?}");
             prop_assert!(job.attempt <= job.attempt_limit, "one attempt too many: {job:?}");
             prop_assert!(self.seen.insert(lease.token), "token given twice: {lease:?}");
             prop_assert!(self.live.values().all(|(id, _)| *id != lease.job), "leased twice: {job:?}");
             self.live.insert(lease.token, (lease.job, now.after(claim.ttl)));
         }
         let rank = |job: &Job| claim.queues.iter().position(|wish| wish.queue == job.spec.queue);
-        let order = |job: &Job| (rank(job), Reverse(job.spec.priority), job.due, job.id());
+        let order = |job: &Job| (rank(job), order::place(job, claim.aging));
         prop_assert!(jobs.is_sorted_by_key(|(_, job)| order(job)), "out of order: {jobs:?}");
         for wish in &claim.queues {
             prop_assert!(jobs.iter().filter(|(_, job)| job.spec.queue == wish.queue).count() <= wish.limit);
@@ -66,9 +67,8 @@ impl Invariants {
         let running: HashSet<_> = jobs.iter().filter(|job| job.state == State::Running).map(Job::id).collect();
         let leased: HashSet<_> = self.live.values().map(|(id, _)| *id).collect();
         prop_assert_eq!(running, leased, "running jobs and live leases");
-        let unfinished = jobs.iter().filter(|job| !job.state.is_terminal());
         let mut keys = HashSet::new();
-        for unique in unfinished.filter_map(|job| job.spec.unique.as_ref()) {
+        for unique in jobs.iter().filter_map(has_its_key) {
             prop_assert!(keys.insert(&unique.key), "key {} is held twice", unique.key);
         }
         for job in jobs {
@@ -77,4 +77,13 @@ impl Invariants {
         }
         Ok(())
     }
+}
+
+/// The key that a job must have as it stands; what has it for a time only the store knows.
+fn has_its_key(job: &Job) -> Option<&Unique> {
+    job.spec.unique.as_ref().filter(|unique| match unique.until {
+        Until::Done => !job.state.is_terminal(),
+        Until::Started => !job.state.is_terminal() && job.claimed.is_none(),
+        Until::Elapsed(_) => false,
+    })
 }

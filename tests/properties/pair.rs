@@ -9,17 +9,18 @@ use proptest::test_runner::TestCaseError;
 use taskwright::Name;
 use taskwright::backend::memory::Memory;
 use taskwright::backend::{
-    Backend, Cancel, Claim, Extend, Inspect, JobFilter, Push, QueueClaim, Reap, Renewal, Results, Retention, Settled,
-    Settlement, WorkerRecord,
+    Backend, Cancel, Claim, Extend, Inspect, JobFilter, LimitSource, Limiter, Push, QueueClaim, Reap, Renewal, Results,
+    Retention, Settled, Settlement, WorkerRecord,
 };
 use taskwright::codec::{Codec, Payload};
-use taskwright::job::{BatchId, Job, JobId, Lease, Progress, State, WorkerId};
+use taskwright::job::{Allowance, BatchId, Job, JobId, JobLimit, Lease, Progress, State, WorkerId};
 use taskwright::policy::Verdict;
+use taskwright::policy::limits::queue_key;
 use taskwright::testing::Draft;
 use taskwright::time::{Clock, Timestamp};
 
 use crate::invariants::Invariants;
-use crate::steps::{FilterStep, JobStep, Step};
+use crate::steps::{FilterStep, JobStep, Step, UniqueStep};
 
 pub(crate) type Checked<T = ()> = Result<T, TestCaseError>;
 
@@ -31,6 +32,10 @@ const RETENTION: Retention = Retention {
 };
 /// More than a run ever has, for what a store may choose from when it is limited.
 const ALL: usize = 10_000;
+/// The number of the name that the task of tagged jobs has.
+const TAGGED: u8 = 9;
+/// The number of the name that the task of other jobs with a unique key has.
+const UNTAGGED: u8 = 8;
 
 /// Memory and another store, one clock for both, and what has been done to them.
 pub(crate) struct Pair<'a> {
@@ -85,7 +90,13 @@ impl<'a> Pair<'a> {
                     self.push(&Push { batch, ..push }).await?;
                 }
             }
-            Step::Claim { worker, queues, limit } => self.claim(*worker, queues, *limit).await?,
+            Step::Claim { worker, queues, limit, knows_all, aging } => {
+                let unknown = if *knows_all { vec![] } else { vec![name(TAGGED)] };
+                let queues =
+                    queues.iter().map(|(queue, limit)| QueueClaim { queue: name(*queue), limit: *limit }).collect();
+                let (worker, limit, aging) = (crate::pair::worker(*worker), *limit, *aging);
+                self.claim(Claim { worker, queues, limit, unknown, ttl: TTL, max_crashes: 3, aging }).await?;
+            }
             Step::Settle(ends) => self.settle(ends).await?,
             Step::Extend { worker, leases } => self.extend(*worker, leases).await?,
             Step::Cancel(jobs) => self.cancel(jobs).await?,
@@ -108,6 +119,12 @@ impl<'a> Pair<'a> {
                 self.model.deregister(worker(*number)).await?;
                 inspect(self.other)?.deregister(worker(*number)).await?;
             }
+            Step::SetLimit(number, by_hand, max) => {
+                let source = if *by_hand { LimitSource::RunTime } else { LimitSource::Configuration };
+                let allowance = max.map(Allowance::at_once).unwrap_or_default();
+                self.model.set_limit(&key(*number), source, allowance).await?;
+                limiter(self.other)?.set_limit(&key(*number), source, allowance).await?;
+            }
         }
         self.compare().await
     }
@@ -124,9 +141,7 @@ impl<'a> Pair<'a> {
         same("push", &self.model.push(push).await?, &self.other.push(push).await?)
     }
 
-    async fn claim(&mut self, number: u8, queues: &[(u8, usize)], limit: usize) -> Checked {
-        let queues = queues.iter().map(|(queue, limit)| QueueClaim { queue: name(*queue), limit: *limit }).collect();
-        let claim = Claim { worker: worker(number), queues, limit, ttl: TTL, max_crashes: 3 };
+    async fn claim(&mut self, claim: Claim) -> Checked {
         let (model, other) = (self.model.claim(&claim).await?.jobs, self.other.claim(&claim).await?.jobs);
         let jobs = |claimed: &[(Lease, Job)]| claimed.iter().map(|(_, job)| job.clone()).collect::<Vec<_>>();
         same("claim", &jobs(&model), &jobs(&other))?;
@@ -210,6 +225,7 @@ impl<'a> Pair<'a> {
         self.invariants.hold(&model, now)?;
         let results = self.other.results().ok_or_else(|| TestCaseError::fail("no results facet"))?;
         same("results", &self.model.fetch(&self.ids).await?, &results.fetch(&self.ids).await?)?;
+        same("limits", &self.model.limits(None, ALL).await?, &limiter(self.other)?.limits(None, ALL).await?)?;
         same("queues", &self.model.queues().await?, &inspect(self.other)?.queues().await?)?;
         same("workers", &self.model.workers().await?, &inspect(self.other)?.workers().await?)
     }
@@ -220,8 +236,17 @@ impl<'a> Pair<'a> {
         draft = draft.delay(job.delay);
         draft = job.expires.into_iter().fold(draft, Draft::expires);
         draft = job.keep.into_iter().fold(draft, Draft::keep);
-        draft = job.unique.into_iter().fold(draft, |draft, key| draft.unique(format!("key-{key}")));
-        if job.tagged { draft.tag("tagged") } else { draft }
+        if let Some(UniqueStep { key, until, conflict }) = job.unique {
+            draft = draft.unique(format!("key-{key}")).until(until).on_conflict(conflict);
+            // One task for all queues, so that jobs of one replace those of another.
+            draft = draft.task(&name(UNTAGGED)).payload(id.as_bytes().to_vec());
+        }
+        draft.spec.limits = job
+            .limits
+            .iter()
+            .map(|(number, allowance, weight)| JobLimit { key: key(*number), allowance: *allowance, weight: *weight })
+            .collect();
+        if job.tagged { draft.tag("tagged").task(&name(TAGGED)) } else { draft }
     }
 
     fn filter(&self, filter: &FilterStep) -> JobFilter {
@@ -267,6 +292,10 @@ fn inspect(backend: &dyn Backend) -> Checked<&dyn Inspect> {
     backend.inspect().ok_or_else(|| TestCaseError::fail("no inspect facet"))
 }
 
+fn limiter(backend: &dyn Backend) -> Checked<&dyn Limiter> {
+    backend.limiter().ok_or_else(|| TestCaseError::fail("no limiter facet"))
+}
+
 fn same<T: PartialEq + Debug>(what: &str, model: &T, other: &T) -> Checked {
     prop_assert!(model == other, "{what} differs\n  memory: {model:#?}\n  other: {other:#?}");
     Ok(())
@@ -284,6 +313,11 @@ fn index<T>(items: &[T], number: usize) -> Option<usize> {
 
 fn pick<T>(items: &[T], number: usize) -> Option<&T> {
     items.get(index(items, number)?)
+}
+
+/// Three keys of jobs, and those of the three queues.
+fn key(number: u8) -> String {
+    if number < 3 { format!("key-{number}") } else { queue_key(&name(number - 3)) }
 }
 
 fn name(queue: u8) -> Name {

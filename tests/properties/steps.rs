@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use taskwright::backend::Change;
-use taskwright::job::{Failure, FailureKind, State};
+use taskwright::job::{Allowance, Failure, FailureKind, OnConflict, Replace, State, Until};
 use taskwright::policy::Verdict;
 use taskwright::policy::state::Return;
 
@@ -24,6 +24,10 @@ pub(crate) enum Step {
         /// Queues in this order, each with its limit.
         queues: Vec<(u8, usize)>,
         limit: usize,
+        /// Whether the worker knows the task of tagged jobs.
+        knows_all: bool,
+        /// What a level of priority is worth, if priorities age.
+        aging: Option<Duration>,
     },
     /// Leases, live or not, and how their attempts end.
     Settle(Vec<(usize, Verdict)>),
@@ -40,6 +44,8 @@ pub(crate) enum Step {
     Pause(u8, bool),
     Prune,
     Deregister(u8),
+    /// A key, whether by hand, and how many slots; `None` clears it.
+    SetLimit(u8, bool, Option<u32>),
 }
 
 /// A job to push.
@@ -50,9 +56,19 @@ pub(crate) struct JobStep {
     pub(crate) delay: Duration,
     pub(crate) expires: Option<Duration>,
     pub(crate) keep: Option<Duration>,
-    pub(crate) unique: Option<u8>,
+    pub(crate) unique: Option<UniqueStep>,
     pub(crate) attempts: u32,
     pub(crate) tagged: bool,
+    /// Keys, each with what the job asks for and its weight.
+    pub(crate) limits: Vec<(u8, Allowance, u32)>,
+}
+
+/// A job's unique key and its rule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UniqueStep {
+    pub(crate) key: u8,
+    pub(crate) until: Until,
+    pub(crate) conflict: OnConflict,
 }
 
 /// Which jobs a change is for.
@@ -84,13 +100,15 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_u8..3, any::<bool>()).prop_map(|(queue, paused)| Step::Pause(queue, paused)),
         2 => Just(Step::Prune),
         1 => (0_u8..2).prop_map(Step::Deregister),
+        1 => (0_u8..6, any::<bool>(), option::of(0_u32..4)).prop_map(|(key, hand, max)| Step::SetLimit(key, hand, max)),
     ]
 }
 
 fn job() -> impl Strategy<Value = JobStep> {
     let times = (seconds(0..4), option::weighted(0.2, seconds(0..6)), option::of(seconds(0..4)));
-    (0_u8..3, -1_i16..2, times, option::weighted(0.3, 0_u8..3), 1_u32..4, any::<bool>()).prop_map(
-        |(queue, priority, (delay, expires, keep), unique, attempts, tagged)| JobStep {
+    let limits = prop_oneof![2 => Just(Vec::new()), 2 => limits()];
+    (0_u8..3, -1_i16..2, times, option::weighted(0.5, unique()), 1_u32..4, any::<bool>(), limits).prop_map(
+        |(queue, priority, (delay, expires, keep), unique, attempts, tagged, limits)| JobStep {
             queue,
             priority,
             delay,
@@ -99,15 +117,46 @@ fn job() -> impl Strategy<Value = JobStep> {
             unique,
             attempts,
             tagged,
+            limits,
         },
     )
+}
+
+fn unique() -> impl Strategy<Value = UniqueStep> {
+    let until = prop_oneof![
+        2 => Just(Until::Done),
+        2 => Just(Until::Started),
+        2 => seconds(0..6).prop_map(Until::Elapsed),
+    ];
+    let replace = (any::<bool>(), any::<bool>(), any::<bool>(), option::weighted(0.3, seconds(0..6)))
+        .prop_map(|(payload, due, priority, longest)| Replace { payload, due, priority, longest });
+    let conflict = prop_oneof![
+        2 => Just(OnConflict::Skip),
+        3 => replace.prop_map(OnConflict::Replace),
+        1 => Just(OnConflict::Refuse),
+    ];
+    (0_u8..3, until, conflict).prop_map(|(key, until, conflict)| UniqueStep { key, until, conflict })
+}
+
+/// One or two limits of different keys.
+fn limits() -> impl Strategy<Value = Vec<(u8, Allowance, u32)>> {
+    let allowance = prop_oneof![
+        3 => (1_u32..4).prop_map(Allowance::at_once),
+        1 => (1_u32..4, seconds(1..4)).prop_map(|(count, per)| Allowance::per(count, per)),
+    ];
+    let weight = prop_oneof![3 => Just(1_u32), 1 => 2_u32..4];
+    (0_u8..3, vec((allowance, weight), 1..3)).prop_map(|(first, limits)| {
+        (first..).zip(limits).map(|(key, (allowance, weight))| (key % 3, allowance, weight)).collect()
+    })
 }
 
 fn claim() -> impl Strategy<Value = Step> {
     let queues = Just(vec![0_u8, 1, 2]).prop_shuffle().prop_flat_map(|queues| {
         vec(0_usize..4, 1..4).prop_map(move |limits| queues.iter().copied().zip(limits).collect())
     });
-    (0_u8..2, queues, 0_usize..8).prop_map(|(worker, queues, limit)| Step::Claim { worker, queues, limit })
+    let aging = option::of((1_u64..30).prop_map(Duration::from_secs));
+    (0_u8..2, queues, 0_usize..8, any::<bool>(), aging)
+        .prop_map(|(worker, queues, limit, knows_all, aging)| Step::Claim { worker, queues, limit, knows_all, aging })
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {

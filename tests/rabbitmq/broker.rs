@@ -116,7 +116,19 @@ impl Handle {
     pub(crate) async fn try_claim(&self) -> Result<Vec<(Lease, Job)>> {
         let queues = vec![QueueClaim { queue: mail(), limit: 10 }];
         let ttl = Duration::from_secs(30);
-        Ok(self.0.claim(&Claim { worker: WorkerId::new(), queues, limit: 10, ttl, max_crashes: 3 }).await?.jobs)
+        Ok(self
+            .0
+            .claim(&Claim {
+                worker: WorkerId::new(),
+                queues,
+                limit: 10,
+                unknown: vec![],
+                ttl,
+                max_crashes: 3,
+                aging: None,
+            })
+            .await?
+            .jobs)
     }
 
     /// The next job, once there is one and no other.

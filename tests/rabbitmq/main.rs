@@ -4,5 +4,7 @@
 
 mod broker;
 mod carrying;
+mod long;
 mod record;
+mod results;
 mod trouble;

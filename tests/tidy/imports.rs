@@ -15,7 +15,7 @@ struct Tier {
     uses: &'static [&'static str],
 }
 
-const DATA: &str = "error time fields codec job policy";
+const DATA: &str = "chance error time fields codec job policy";
 const TASKS: &str = "trace transaction task context registry blocking";
 const CLIENT: &str = "batch client dispatch handle outcomes";
 const STORES: &str = "backend backend::memory backend::sql backend::rabbitmq backend::redis backend::connect";
@@ -25,10 +25,11 @@ const STORES: &str = "backend backend::memory backend::sql backend::rabbitmq bac
 const TIERS: &[Tier] = &[
     // Plain data and pure decisions. A job carries its backoff, and what happens to a job is decided in `policy`.
     Tier { parts: &["error"], uses: &[] },
+    Tier { parts: &["chance"], uses: &[] },
     Tier { parts: &["time"], uses: &["error"] },
     Tier { parts: &["fields"], uses: &[] },
     Tier { parts: &["codec"], uses: &["error fields"] },
-    Tier { parts: &["job", "policy"], uses: &["error time codec"] },
+    Tier { parts: &["job", "policy"], uses: &["chance error time codec"] },
     // The contract, and stores that know it, their driver, and neither each other nor a worker.
     Tier { parts: &["backend"], uses: &[DATA] },
     Tier { parts: &["backend::memory"], uses: &[DATA, "backend"] },

@@ -4,6 +4,7 @@
 
 mod changelog;
 mod dependencies;
+mod faults;
 mod imports;
 mod leftovers;
 mod links;

@@ -7,7 +7,7 @@ use taskwright::backend::{
     Change, Changed, Fetched, Inspect, JobFilter, KeptOutcome, QueueStats, Results, Retention, WorkerStats,
 };
 use taskwright::job::{Job, WorkerId};
-use taskwright::policy::state;
+use taskwright::policy::{state, unique};
 use taskwright::{JobId, Name, Result, State, Timestamp};
 
 use super::Toy;
@@ -73,8 +73,7 @@ impl Store {
         }
         match self.outcomes.get(&id) {
             None => Fetched::Absent,
-            Some((_, until)) if *until <= now => Fetched::Expired,
-            Some((outcome, _)) => Fetched::Finished(outcome.clone()),
+            Some((outcome, until)) => Fetched::of_kept(outcome.clone(), *until <= now),
         }
     }
 
@@ -126,21 +125,25 @@ impl Store {
                 self.cancel(id, reason, now);
                 true
             }
-            Change::Delete => self.jobs.remove(&id).is_some(),
+            Change::Delete => {
+                self.free_key(id, |_| true);
+                self.jobs.remove(&id).is_some()
+            }
         })
     }
 
-    /// Makes a terminal job wait again, unless its unique key was taken meanwhile (P7).
+    /// Makes a terminal job wait again, unless it needs a unique key that was taken meanwhile (P7).
     fn revive(&mut self, id: JobId, now: Timestamp) -> bool {
-        let taken = self.jobs.get(&id).is_none_or(|entry| self.holder(&entry.job).is_some());
-        match self.jobs.get_mut(&id) {
-            Some(entry) if !taken => {
-                let placement = state::revive(&mut entry.job, now);
-                self.put(id, placement);
-                true
-            }
-            _ => false,
+        let Some(entry) = self.jobs.get(&id) else { return false };
+        if let Some(unique) = unique::needed_by_retry(&entry.job).cloned()
+            && self.take_key(&unique, id, now).is_err()
+        {
+            return false;
         }
+        let Some(entry) = self.jobs.get_mut(&id) else { return false };
+        let placement = state::revive(&mut entry.job, now);
+        self.put(id, placement);
+        true
     }
 
     fn pause(&mut self, queue: &Name, paused: bool) {

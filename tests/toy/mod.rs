@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use taskwright::backend::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limits, Push, Pushed,
-    Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limiter, Limits, Push,
+    Pushed, Reap, Reaped, Results, Settled, Settlement, Transaction, Wake, refuse_limits,
 };
 use taskwright::testing::Setup;
 use taskwright::testing::conformance::Ability;
@@ -46,6 +46,7 @@ impl Toy {
             max_delay: None,
             max_push: 1_000,
             max_claim: 1_000,
+            max_lease: None,
             time_precision: Duration::from_micros(1),
         };
         let info = Info {
@@ -55,6 +56,8 @@ impl Toy {
             warnings: Vec::new(),
             schema: None,
             atomic_push: true,
+            passes_over: true,
+            ages: true,
             limits,
         };
         Self { info, clock, store: Mutex::new(Some(Store::default())) }
@@ -76,6 +79,7 @@ impl Backend for Toy {
     }
 
     async fn push(&self, push: &Push) -> Result<Vec<Pushed>> {
+        refuse_limits(push, self.info.name)?;
         self.operate(|store, now| store.push(push, now))
     }
 
@@ -122,6 +126,11 @@ impl Backend for Toy {
         Some(self)
     }
 
+    /// `None`: what asks for limits is refused.
+    fn limiter(&self) -> Option<&dyn Limiter> {
+        None
+    }
+
     fn ledger(&self) -> Option<&dyn Ledger> {
         None
     }
@@ -139,7 +148,7 @@ pub struct FreshToy;
 #[async_trait]
 impl Setup for FreshToy {
     fn abilities(&self) -> &'static [Ability] {
-        &[Ability::Results, Ability::Inspect, Ability::Record, Ability::Leases, Ability::Clock]
+        &[Ability::Results, Ability::Inspect, Ability::Record, Ability::Leases, Ability::Clock, Ability::Aging]
     }
 
     async fn open(&self, _: &Name, clock: &Clock) -> Result<Arc<dyn Backend>> {

@@ -1,15 +1,13 @@
 //! The jobs, and what each operation does to them.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use taskwright::backend::{
-    Cancelled, Claim, Claimed, Extend, Extended, Push, Pushed, QueueClaim, Reap, Reaped, Settled, Settlement,
-    WorkerRecord,
+    Cancelled, Claim, Claimed, Extend, Extended, Push, Pushed, Reap, Reaped, Settled, Settlement, WorkerRecord,
 };
-use taskwright::job::{BatchId, Job, Lease, NewJob, Outcome, WorkerId};
-use taskwright::policy::{Placement, state};
+use taskwright::job::{BatchId, Job, Lease, NewJob, Outcome, Unique, WorkerId};
+use taskwright::policy::{Placement, order, state, unique};
 use taskwright::{JobId, Name, Timestamp};
 
 /// For how long a batch is recognised when it is pushed again.
@@ -24,6 +22,8 @@ pub(super) struct Store {
     batches: HashMap<BatchId, (Timestamp, Vec<Pushed>)>,
     /// Outcomes of jobs that another backend carries, each with the end of its time to live.
     pub(super) outcomes: HashMap<JobId, (Outcome, Timestamp)>,
+    /// Which job has each unique key, and until when if that is a moment.
+    keys: HashMap<String, (JobId, Option<Timestamp>)>,
     pub(super) paused: BTreeSet<Name>,
     pub(super) workers: HashMap<WorkerId, Heartbeat>,
     /// The token of the latest claim.
@@ -83,19 +83,44 @@ impl Store {
         if self.jobs.contains_key(&new.spec.id) {
             return Pushed::Repeated;
         }
-        let job = Job::received(new, now);
-        if let Some(holder) = self.holder(&job) {
-            return Pushed::Conflict(holder);
+        if let Some(unique) = &new.spec.unique
+            && let Err(holder) = self.take_key(unique, new.spec.id, now)
+        {
+            return if self.replace(holder, new, now) { Pushed::Replaced(holder) } else { Pushed::Conflict(holder) };
         }
+        let job = Job::received(new, now);
         self.jobs.insert(job.id(), Entry { job, place: Place::Waiting });
         Pushed::Stored
     }
 
-    /// The unfinished job that has the unique key of this one (P7).
-    pub(super) fn holder(&self, job: &Job) -> Option<JobId> {
-        let key = job.spec.unique.as_ref()?;
-        let unfinished = self.jobs.values().filter(|entry| !entry.job.state.is_terminal());
-        unfinished.map(|entry| &entry.job).find(|other| other.spec.unique.as_ref() == Some(key)).map(Job::id)
+    /// Gives a job its unique key, unless another one has it (P7).
+    pub(super) fn take_key(&mut self, unique: &Unique, id: JobId, now: Timestamp) -> Result<(), JobId> {
+        match self.keys.get(&unique.key) {
+            Some((holder, until)) if until.is_none_or(|until| until > now) => Err(*holder),
+            _ => {
+                self.keys.insert(unique.key.clone(), (id, unique::ends(unique, now)));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes its unique key from a job, if it has one of this sort.
+    pub(super) fn free_key(&mut self, id: JobId, is_freed: fn(&Unique) -> bool) {
+        let unique = self.jobs.get(&id).and_then(|entry| entry.job.spec.unique.as_ref());
+        if let Some(unique) = unique.filter(|unique| is_freed(unique))
+            && self.keys.get(&unique.key).is_some_and(|(holder, _)| *holder == id)
+        {
+            self.keys.remove(&unique.key);
+        }
+    }
+
+    /// Changes the job that has a key as a push asks, if it may.
+    fn replace(&mut self, holder: JobId, new: &NewJob, now: Timestamp) -> bool {
+        let waiting = self.jobs.get_mut(&holder).filter(|entry| matches!(entry.place, Place::Waiting));
+        let Some(entry) = waiting else { return false };
+        let Some(changed) = unique::replaced(&entry.job, new, now) else { return false };
+        entry.job = changed;
+        true
     }
 
     /// Leases out what is due, queue by queue.
@@ -103,34 +128,37 @@ impl Store {
         let mut claimed = Claimed::default();
         for wish in &claim.queues {
             let room = wish.limit.min(claim.limit - claimed.jobs.len());
-            for id in self.next(&wish.queue, room, now) {
+            for id in self.next(&wish.queue, claim, room, now) {
                 claimed.jobs.extend(self.lease(id, claim, now));
             }
         }
-        claimed.next_due = self.next_due(&claim.queues, now);
+        claimed.next_due = self.next_due(claim, now);
         claimed
     }
 
-    /// The jobs of a queue that may be handed out now, those that go first before the others (P4, P6, P10, P11).
-    fn next(&self, queue: &Name, room: usize, now: Timestamp) -> Vec<JobId> {
-        let waiting = self.waiting(queue).filter(|job| state::claimable(job, now));
-        let mut ids: Vec<_> = waiting.map(|job| (Reverse(job.spec.priority), job.due, job.id())).collect();
-        ids.sort_unstable();
-        ids.into_iter().take(room).map(|(_, _, id)| id).collect()
+    /// The jobs of a queue that may be handed out now, those that go first before the others (P4, P6, P8, P10, P11).
+    fn next(&self, queue: &Name, claim: &Claim, room: usize, now: Timestamp) -> Vec<JobId> {
+        let waiting = self.waiting(queue, &claim.unknown).filter(|job| state::claimable(job, now));
+        let mut places: Vec<_> = waiting.map(|job| order::place(job, claim.aging)).collect();
+        places.sort_unstable();
+        places.into_iter().take(room).map(|(_, id)| id).collect()
     }
 
-    fn next_due(&self, queues: &[QueueClaim], now: Timestamp) -> Option<Duration> {
-        let waiting = queues.iter().flat_map(|wish| self.waiting(&wish.queue));
+    fn next_due(&self, claim: &Claim, now: Timestamp) -> Option<Duration> {
+        let waiting = claim.queues.iter().flat_map(|wish| self.waiting(&wish.queue, &claim.unknown));
         waiting.filter(|job| !state::is_expired(job, now)).map(|job| job.due.since(now)).min()
     }
 
-    fn waiting<'a>(&'a self, queue: &'a Name) -> impl Iterator<Item = &'a Job> {
+    /// The waiting jobs of a queue, unless it is paused, whose tasks are not among these.
+    fn waiting<'a>(&'a self, queue: &'a Name, unknown: &'a [Name]) -> impl Iterator<Item = &'a Job> {
         let running = !self.paused.contains(queue);
         let entries = self.jobs.values().filter(|entry| matches!(entry.place, Place::Waiting));
-        entries.map(|entry| &entry.job).filter(move |job| running && job.spec.queue == *queue)
+        let wanted = move |job: &&Job| running && job.spec.queue == *queue && !unknown.contains(&job.spec.task);
+        entries.map(|entry| &entry.job).filter(wanted)
     }
 
     fn lease(&mut self, id: JobId, claim: &Claim, now: Timestamp) -> Option<(Lease, Job)> {
+        self.free_key(id, unique::is_freed_by_claim);
         let entry = self.jobs.get_mut(&id)?;
         self.token += 1;
         state::claim(&mut entry.job, claim.worker, now);
@@ -195,6 +223,9 @@ impl Store {
 
     /// Puts a job where the policy says.
     pub(super) fn put(&mut self, id: JobId, placement: Placement) {
+        if placement != Placement::Waiting {
+            self.free_key(id, unique::is_freed_by_end);
+        }
         let place = match placement {
             Placement::Waiting => Place::Waiting,
             Placement::Finished { until } => Place::Finished { until },
@@ -268,6 +299,6 @@ impl Store {
 fn repeated(answer: Pushed) -> Pushed {
     match answer {
         Pushed::Stored | Pushed::Repeated => Pushed::Repeated,
-        Pushed::Conflict(holder) => Pushed::Conflict(holder),
+        other => other,
     }
 }

@@ -1,9 +1,10 @@
 //! From a URL to a backend; the only file that lists them.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::backend::Backend;
 use crate::backend::memory::Memory;
+use crate::backend::{Backend, EventsApart, Keeper, ResultsApart};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Name;
 
@@ -116,6 +117,90 @@ pub fn schema_script(url: &str) -> Result<Option<String>> {
     }
 }
 
+/// Where everything is, each as a URL that [`connect`] takes.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    /// The jobs.
+    pub url: String,
+    /// The record of the jobs, where `url` names a broker that only carries them.
+    pub store_url: Option<String>,
+    /// The results, where they are apart from the jobs.
+    pub results_url: Option<String>,
+    /// The hints that something happened, where they go another way than the jobs.
+    pub events_url: Option<String>,
+}
+
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Places")
+            .field("url", &masked(&self.url))
+            .field("store_url", &self.store_url.as_deref().map(masked))
+            .field("results_url", &self.results_url.as_deref().map(masked))
+            .field("events_url", &self.events_url.as_deref().map(masked))
+            .finish()
+    }
+}
+
+/// Connects to all backends that are named, and makes one of them.
+///
+/// Results and hints that are where the jobs or their record are anyway are not apart.
+///
+/// ```
+/// # async fn example() -> taskwright::Result<()> {
+/// use taskwright::backend::connect::{Places, connect_all};
+///
+/// let results_url = Some("memory:results".to_owned());
+/// let backend = connect_all(&Places { url: "memory:jobs".to_owned(), results_url, ..Places::default() }).await?;
+/// assert_eq!(backend.info().location, "memory:jobs with results in memory:results");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`ErrorKind::Unsupported`] when what is to keep results or bring hints does not, and else those of [`connect`] and [`connect_with_store`];
+/// each names the setting that it is about.
+pub async fn connect_all(places: &Places) -> Result<Arc<dyn Backend>> {
+    let jobs = connect_with_results(places).await?;
+    let Some(events_url) = places.apart(places.events_url.as_ref()) else { return Ok(jobs) };
+    let of_events = |error: Error| error.context("setting", "events_url");
+    let events = connect(events_url).await.map_err(of_events)?;
+    Ok(Arc::new(EventsApart::new(jobs, events).map_err(of_events)?))
+}
+
+impl Places {
+    /// A URL, unless it names the place of the jobs or of their record.
+    fn apart<'a>(&self, url: Option<&'a String>) -> Option<&'a String> {
+        url.filter(|url| **url != self.url && Some(*url) != self.store_url.as_ref())
+    }
+}
+
+async fn connect_with_results(places: &Places) -> Result<Arc<dyn Backend>> {
+    let Places { url, store_url, .. } = places;
+    let Some(results_url) = places.apart(places.results_url.as_ref()) else {
+        return match store_url {
+            None => connect(url).await,
+            Some(store_url) => connect_with_store(url, store_url).await,
+        };
+    };
+    let of_results = |error: Error| error.context("setting", "results_url");
+    let keeper = Keeper::new(connect(results_url).await.map_err(of_results)?).map_err(of_results)?;
+    let jobs = match store_url {
+        Some(store_url) => connect_with_store(url, store_url).await?,
+        #[cfg(feature = "rabbitmq")]
+        None if scheme_of(url)?.name == "amqp" => {
+            let broker = crate::backend::rabbitmq::RabbitMq::connect(url).await.map_err(of_jobs)?;
+            return Ok(Arc::new(ResultsApart::of_carrier(Arc::new(broker.keeping(keeper.clone())), keeper)));
+        }
+        None => connect(url).await.map_err(of_jobs)?,
+    };
+    Ok(Arc::new(ResultsApart::of_store(jobs, keeper)))
+}
+
+fn of_jobs(error: Error) -> Error {
+    error.context("setting", "url")
+}
+
 /// Connects to the broker that `url` names and to the backend that keeps the record of the jobs which it carries.
 ///
 /// # Errors
@@ -133,7 +218,7 @@ pub async fn connect_with_store(url: &str, store_url: &str) -> Result<Arc<dyn Ba
     let store = connect(store_url).await.map_err(|error| error.context("setting", "store_url"))?;
     match store {
         #[cfg(feature = "rabbitmq")]
-        store => Ok(Arc::new(crate::backend::rabbitmq::Carried::connect(url, store).await?)),
+        store => Ok(Arc::new(crate::backend::rabbitmq::Carried::connect(url, store).await.map_err(of_jobs)?)),
         #[cfg(not(feature = "rabbitmq"))]
         _ => Err(not_compiled(known)),
     }

@@ -18,17 +18,22 @@
 //! - **P4** Nothing is handed out before it is due, by the store's clock.
 //! - **P5** An expired lease is back, or discarded as poison, within one [`reap`](Backend::reap) that has room for it.
 //! - **P6** Claims of a queue go by priority (higher first), then due time, then id; best effort across workers.
-//! - **P7** A unique key has at most one unfinished job, under concurrent pushes, retries and rescues; who is refused
-//!   learns which job has it.
-//! - **P8** A task name means nothing to a store; a job given back as [`Return::UnknownTask`] keeps its attempts.
+//!   Where the claim asks for [aging](Claim::aging), priority and due time make one key, so that no priority starves
+//!   another: [`policy::order`](crate::policy::order) says which job goes first.
+//! - **P7** A unique key has at most one job at a time, until that is done, is started, or a time has elapsed
+//!   ([`Until`](crate::job::Until)), under concurrent pushes, retries and rescues; who comes second skips, replaces or
+//!   is refused, and learns which job has it.
+//! - **P8** A job whose task a worker does not know keeps its attempts when it is given back as [`Return::UnknownTask`];
+//!   from then on the worker names the task in [`Claim::unknown`], and a store that [can](Info::passes_over) leaves such
+//!   jobs to others. However many they are, what lies behind them is handed out.
 //! - **P9** A job cancelled before it was claimed never runs; the holder of a running one hears it from its next
 //!   [`extend`](Backend::extend).
 //! - **P10** A job past its expiry is never handed out.
 //! - **P11** A paused queue hands out nothing.
 //! - **P12** A kept result is readable once its job is completed, until its time to live ends; absent, pending and
 //!   expired can be told apart.
-//! - **P13** Limits are never exceeded and count live leases. (No backend offers limits yet, so a task that asks for
-//!   one is refused at start.)
+//! - **P13** Limits are never exceeded, also under faults, and count live leases: a slot is free again when its lease
+//!   has ended, however it did. What waits for a limit costs no attempt and stands in nobody's way.
 //! - **P14** A job given back by a stopping worker keeps its attempts.
 //! - **P15** Every write may be repeated after an unknown outcome: executed, but the caller saw an error.
 //!   A repeated settle answers [`Settled::LeaseLost`], which whoever repeats it takes for done.
@@ -40,10 +45,23 @@
 //! A store goes by one clock, its own; callers send durations wherever they can.
 //! [`Clock`](crate::time::Clock) lets a test move that clock: embedded stores ask it, servers add its offset.
 //!
+//! # Limits
+//!
+//! A job counts against its own limits ([`JobSpec::limits`](crate::job::JobSpec::limits)) and against that of its queue,
+//! whose key is [`queue_key`](crate::policy::limits::queue_key), where one is set.
+//! It holds its slots from its claim to the end of its lease, also while a lapsed one is not yet reaped, and counts as
+//! started at its claim; a start is not given back.
+//! Jobs of one queue with the same limits are a lane.
+//! Within a lane the order is that of P6; lanes take turns, and half of what a claim takes of a queue goes to lanes where
+//! jobs without limits are due too.
+//! A job that is due and waits for a limit is [`Available`](State::Available).
+//!
 //! # Facets
 //!
-//! [`Results`], [`Wake`], [`Leader`], [`Inspect`], [`Ledger`] and [`Transaction`] are reached through methods that answer `None`
-//! where the store can't do it.
+//! [`Results`], [`Wake`], [`Leader`], [`Inspect`], [`Limiter`], [`Ledger`] and [`Transaction`] are reached through methods
+//! that answer `None` where the store can't do it.
+//! Results may lie in another store than the jobs, and hints go through another one: [`ResultsApart`] and [`EventsApart`]
+//! make one backend of the two.
 //! Nothing has a default body, so that a wrapper which forgets one does not compile.
 
 use std::any::{Any, TypeId};
@@ -54,14 +72,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
-use crate::job::{BatchId, Job, JobId, Lease, Name, NewJob, Outcome, Progress, State, WorkerId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::{Allowance, BatchId, Job, JobId, Lease, Name, NewJob, Outcome, Progress, State, WorkerId};
 use crate::policy::Verdict;
 #[cfg(doc)]
 use crate::policy::state::Return;
 use crate::time::Timestamp;
 
+mod apart;
 pub mod connect;
+mod events;
+mod keeper;
+mod listeners;
 mod location;
 pub mod memory;
 #[cfg(feature = "rabbitmq")]
@@ -72,6 +94,9 @@ pub mod redis;
 pub mod sql;
 mod traced;
 
+pub use apart::ResultsApart;
+pub use events::EventsApart;
+pub use keeper::Keeper;
 pub use traced::Traced;
 
 /// A store of jobs.
@@ -91,11 +116,16 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// A job is due at its [`When`](crate::job::When), resolved by the store's clock.
     /// With [`Info::atomic_push`] either all jobs of the batch are stored (those answered otherwise excepted) or none.
     /// A batch pushed again is answered as at first, with [`Pushed::Repeated`] in place of [`Pushed::Stored`]: what it
-    /// stored may have ended since, and a job that was refused is refused again.
-    /// Of two jobs in one batch with the same unique key the first is stored, and the second conflicts with it.
+    /// stored may have ended since, a job that was refused is refused again, and one that replaced another does not
+    /// do so again.
+    /// Jobs of one batch with the same unique key meet in their order: the first is stored, and the second conflicts with
+    /// it or changes it.
+    /// [`policy::unique`](crate::policy::unique) says who has a key, and what a push changes.
+    ///
+    /// A store without [`Limiter`] refuses jobs with limits, and stores nothing of their batch.
     async fn push(&self, push: &Push) -> Result<Vec<Pushed>>;
 
-    /// Hands out jobs that are due, in order (P2, P4, P6, P10, P11), each under a lease that lives for `ttl`.
+    /// Hands out jobs that are due, in order (P2, P4, P6, P10, P11, P13), each under a lease that lives for `ttl`.
     ///
     /// Queues, all different, are served in the order given, each up to its own limit, all together up to the claim's.
     /// Every job comes out as [`policy::state::claim`](crate::policy::state::claim) left it.
@@ -127,7 +157,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Any number of workers may reap at once.
     async fn reap(&self, reap: &Reap) -> Result<Reaped>;
 
-    /// Lets go of connections and files. Calls after it fail with [`ErrorKind::Closed`](crate::ErrorKind::Closed);
+    /// Lets go of connections and files. Calls after it fail with [`ErrorKind::Closed`];
     /// closing twice is fine.
     async fn close(&self) -> Result<()>;
 
@@ -142,6 +172,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Lists, counts, changes and prunes jobs, queues and workers.
     fn inspect(&self) -> Option<&dyn Inspect>;
+
+    /// Limits how many jobs of a key run at once, and how many start in a time.
+    fn limiter(&self) -> Option<&dyn Limiter>;
 
     /// Hands out jobs that another backend carries here by their ids.
     fn ledger(&self) -> Option<&dyn Ledger>;
@@ -165,6 +198,11 @@ pub struct Info {
     pub schema: Option<Schema>,
     /// Whether a push stores all of its batch or nothing.
     pub atomic_push: bool,
+    /// Whether a claim leaves jobs of tasks that its worker [does not know](Claim::unknown) where they are.
+    /// Where not, they are handed out to whoever asks, and have to be given back with a delay.
+    pub passes_over: bool,
+    /// Whether a claim may ask for [aging](Claim::aging); where not, one that does is refused.
+    pub ages: bool,
     /// Sizes and times past which the core works around it or refuses.
     pub limits: Limits,
 }
@@ -189,6 +227,8 @@ pub struct Limits {
     pub max_push: usize,
     /// The most jobs in one claim.
     pub max_claim: usize,
+    /// The longest that one claim can be held in all, however often it is extended; `None` when any time will do.
+    pub max_lease: Option<Duration>,
     /// Moments closer together than this may be the same moment to it.
     pub time_precision: Duration,
 }
@@ -209,8 +249,11 @@ pub enum Pushed {
     Stored,
     /// It was stored before, by this batch or another with the same id.
     Repeated,
-    /// It is not stored: an unfinished job has its unique key.
+    /// It is not stored: this job has its unique key.
     Conflict(JobId),
+    /// It is not stored: this job has its unique key, waits, and was changed as
+    /// [`policy::unique::replaced`](crate::policy::unique::replaced) says.
+    Replaced(JobId),
 }
 
 /// A worker's wish for jobs.
@@ -222,10 +265,25 @@ pub struct Claim {
     pub queues: Vec<QueueClaim>,
     /// The most jobs of all queues together.
     pub limit: usize,
+    /// Tasks that the worker has learned not to know, all different and at most [`Claim::MOST_UNKNOWN`]: where the store
+    /// [passes over](Info::passes_over) their jobs, these are neither handed out nor counted in [`Claimed::next_due`].
+    pub unknown: Vec<Name>,
     /// How long the leases live unless they are extended.
     pub ttl: Duration,
     /// A job that crashed its worker so often is discarded, where a crash shows only when the job is handed out again.
     pub max_crashes: u32,
+    /// How long a job waits for each level of priority that it lacks; `None` for strict priorities, where what is high
+    /// goes before what is low however long that has waited.
+    ///
+    /// With it, jobs of a queue or lane go by due time less priority times aging, then by id:
+    /// [`policy::order::Turn`](crate::policy::order::Turn).
+    /// A store that [does not age](Info::ages) refuses such a claim as [`ErrorKind::Unsupported`].
+    pub aging: Option<Duration>,
+}
+
+impl Claim {
+    /// The most names in [`Claim::unknown`].
+    pub const MOST_UNKNOWN: usize = 64;
 }
 
 /// A worker's wish for jobs of one queue.
@@ -244,7 +302,8 @@ pub struct Claimed {
     pub jobs: Vec<(Lease, Job)>,
     /// How long until these queues may have a job for the next claim, if the store knows; never later than the truth.
     ///
-    /// Zero when the limits left a due job behind; jobs of paused queues and expired ones don't count.
+    /// Zero when the claim's limits left a due job behind; jobs of paused queues and expired ones don't count, nor do
+    /// those that wait for a slot, whose end is a [hint](Hint::Jobs), nor, once due, those that were passed over.
     pub next_due: Option<Duration>,
 }
 
@@ -346,7 +405,10 @@ pub struct Reaped {
 /// Facet: outcomes that can be asked for.
 #[async_trait]
 pub trait Results: Send + Sync {
-    /// Keeps outcomes of jobs that another backend carries; for the same job the later attempt's outcome stands.
+    /// Keeps outcomes of jobs that another backend has; for the same job the later attempt's outcome stands, and of one
+    /// attempt the latest that was kept.
+    ///
+    /// Where one of them says that its job has ended, it hints so. [`Fetched::of_kept`] says how they are answered.
     async fn keep(&self, outcomes: &[KeptOutcome]) -> Result<()>;
 
     /// What is known of these jobs (P12), in the order asked.
@@ -356,7 +418,7 @@ pub trait Results: Send + Sync {
 /// An outcome to keep.
 #[derive(Clone, Debug)]
 pub struct KeptOutcome {
-    /// How the job ended.
+    /// How the job ended; in a state that is not terminal, a mark that it has not.
     pub outcome: Outcome,
     /// How long to keep it.
     pub ttl: Duration,
@@ -382,11 +444,27 @@ pub enum Fetched {
     Expired,
 }
 
+impl Fetched {
+    /// What a [kept](Results::keep) outcome says, before or after its time to live has ended.
+    #[must_use]
+    pub fn of_kept(outcome: Outcome, ended: bool) -> Self {
+        match (outcome.state, ended) {
+            (State::Completed, true) => Self::Expired,
+            (_, true) => Self::Absent,
+            (state, false) if state.is_terminal() => Self::Finished(outcome),
+            (state, false) => Self::Pending { state, attempt: outcome.attempt, progress: None },
+        }
+    }
+}
+
 /// Facet: hints that something happened. Losing one costs time, never a job.
 #[async_trait]
 pub trait Wake: Send + Sync {
     /// Begins to listen. Hints of what happens after this has returned are not missed while the connection lives.
     async fn listen(&self) -> Result<Box<dyn Listener>>;
+
+    /// Hints to all who listen, of what happened in another backend.
+    async fn tell(&self, hints: &[Hint]) -> Result<()>;
 }
 
 /// A stream of hints, coalesced.
@@ -414,8 +492,72 @@ pub enum Hint {
 pub trait Ledger: Send + Sync {
     /// Hands out those of these jobs that are due (P2, P4, P10, P11), each under a lease, as a claim does.
     ///
-    /// What does not wait any more, or not yet, is passed over, as are queues and limits of the claim.
+    /// What does not wait any more, or not yet, is passed over, as are tasks that the worker does not know, and jobs that
+    /// count against a limit (P13), which a claim finds; the claim's queues and how many it wants mean nothing here.
     async fn take(&self, claim: &Claim, ids: &[JobId]) -> Result<Vec<(Lease, Job)>>;
+}
+
+/// Facet: limits in the whole cluster (P13).
+#[async_trait]
+pub trait Limiter: Send + Sync {
+    /// Limits by key, starting after the key `after`, at most `limit`: those that are set, and those that jobs have
+    /// counted against lately.
+    async fn limits(&self, after: Option<&str>, limit: usize) -> Result<Vec<LimitStats>>;
+
+    /// Sets what the limit of a key allows, or with an empty allowance leaves it to the next weaker source.
+    ///
+    /// It holds for what starts from now on; what runs is left alone.
+    async fn set_limit(&self, key: &str, source: LimitSource, allowance: Allowance) -> Result<()>;
+}
+
+/// Who says what a limit allows, the weaker first; what jobs ask for themselves is weaker than both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LimitSource {
+    /// The configuration of a worker that has started.
+    Configuration,
+    /// Somebody by hand.
+    RunTime,
+}
+
+/// A limit in numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitStats {
+    /// Its key.
+    pub key: String,
+    /// What is in force: what was set, and where that says nothing, what the latest job asked for.
+    pub allowance: Allowance,
+    /// What was set by hand.
+    pub at_run_time: Allowance,
+    /// What configuration says.
+    pub configured: Allowance,
+    /// How many slots live leases hold.
+    pub held: u64,
+    /// How many starts its rate counts at the moment.
+    pub started: u64,
+}
+
+/// Refuses a push of jobs with limits, in the name of a store that has no [`Limiter`].
+///
+/// # Errors
+///
+/// [`ErrorKind::Unsupported`] when a job has limits.
+pub fn refuse_limits(push: &Push, name: &str) -> Result<()> {
+    match push.jobs.iter().find(|job| !job.spec.limits.is_empty()) {
+        None => Ok(()),
+        Some(job) => Err(no_limiter(name, &format!("task {} asks for limits", job.spec.task))),
+    }
+}
+
+/// What to do where a store has no [`Limiter`].
+pub(crate) fn no_limiter(name: &str, asked: &str) -> Error {
+    let remedy = "remove them, or keep the jobs in SQLite, Postgres, MySQL, Redis or memory";
+    Error::new(ErrorKind::Unsupported, format!("{asked}, and {name} has none; {remedy}"))
+}
+
+/// What to do where a store [does not age](Info::ages).
+pub(crate) fn no_aging(name: &str) -> Error {
+    let remedy = "leave `priority_aging` out, or keep the jobs in SQLite, Postgres, MySQL, Redis or memory";
+    Error::new(ErrorKind::Unsupported, format!("{name} orders jobs strictly by priority and can't age them; {remedy}"))
 }
 
 /// Facet: one worker among many.
@@ -595,7 +737,7 @@ pub trait Transaction: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the connection is of another driver.
+    /// [`ErrorKind::Unsupported`] when the connection is of another driver.
     async fn push_in(&self, connection: &mut (dyn Any + Send), push: &Push) -> Result<Vec<Pushed>>;
 
     /// Runs tasks in transactions that end with them; `None` where a transaction that lasts as long as a task would

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tracing::Instrument;
 
 use super::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Push, Pushed, Reap,
-    Reaped, Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limiter, Push, Pushed,
+    Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
 };
 use crate::error::Result;
 
@@ -79,6 +79,10 @@ impl Backend for Traced {
 
     fn inspect(&self) -> Option<&dyn Inspect> {
         self.0.inspect()
+    }
+
+    fn limiter(&self) -> Option<&dyn Limiter> {
+        self.0.limiter()
     }
 
     fn ledger(&self) -> Option<&dyn Ledger> {

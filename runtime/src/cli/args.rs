@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::trouble::Exit;
-use crate::job::{JobId, Name, State};
+use crate::job::{Allowance, JobId, Name, State, check_limit_key};
 use crate::private::Program;
 use crate::settings::{SETTINGS, Setting};
 use crate::time::{Timestamp, parse_duration};
@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Tasks(TasksArguments),
     /// Look at queues, pause and resume them
     Queues(QueuesArguments),
+    /// Look at limits in the whole cluster, set and clear them
+    Limits(LimitsArguments),
     /// Look at jobs, retry, cancel and delete them
     Jobs(JobsArguments),
     /// List the workers that are alive
@@ -169,6 +171,47 @@ pub(crate) enum QueueAction {
         /// The queue
         queue: Name,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LimitsArguments {
+    #[command(subcommand)]
+    pub(crate) action: Option<LimitAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LimitAction {
+    /// Show what is allowed of each key, and how much of it is used
+    List {
+        /// How many at most
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        /// Go on after this key of an earlier list
+        #[arg(long, value_name = "KEY")]
+        after: Option<String>,
+    },
+    /// Set what is allowed of a key, whatever tasks and configuration say
+    Set {
+        /// The key; `queue:mail` for all jobs of the queue `mail`
+        #[arg(value_parser = limit_key)]
+        key: String,
+        /// `5` for so many at once, `100/1m` for so many starts in a time, `5+100/1m` for both
+        #[arg(value_name = "LIMIT")]
+        allowance: Allowance,
+    },
+    /// Leave a key to what tasks ask for and configuration says
+    Clear {
+        /// The key
+        #[arg(value_parser = limit_key)]
+        key: String,
+        /// Forget what the configuration of workers has said, too, until one starts that says it again
+        #[arg(long)]
+        configured: bool,
+    },
+}
+
+fn limit_key(text: &str) -> Result<String, crate::Error> {
+    check_limit_key(text).map(|()| text.to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -64,8 +64,10 @@ fn report_id(desk: &mut Desk<'_>, handle: &JobHandle<()>) -> Result<Exit, Troubl
         desk.output.json(&serde_json::json!({ "id": id.to_string(), "new": is_new }))?;
         return Ok(Exit::Ok);
     }
-    if !is_new {
-        desk.output.note("nothing was dispatched: this unfinished job has the same unique key");
+    if handle.is_replaced() {
+        desk.output.note("no new job: this one has the same unique key, and was changed");
+    } else if !is_new {
+        desk.output.note("nothing was dispatched: this job has the same unique key");
     }
     desk.output.line(id.to_string())?;
     Ok(Exit::Ok)

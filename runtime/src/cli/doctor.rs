@@ -58,7 +58,7 @@ pub(crate) async fn run(desk: &mut Desk<'_>) -> Result<Exit, Trouble> {
     match desk.client().await {
         Err(trouble) => {
             exit = trouble.exit;
-            checks.push(Check::fail("backend", trouble.summary(), "start it, or correct the setting `url`"));
+            checks.push(Check::fail("backend", trouble.summary(), "start it, or correct the setting that names it"));
         }
         Ok(client) => {
             let backend = client.backend();
@@ -125,7 +125,11 @@ fn store(backend: &dyn Backend) -> Vec<Check> {
     let help = "jobs are at risk until the server is configured otherwise";
     checks.extend(info.warnings.iter().map(|warning| Check::warn("durability", warning, help)));
     let facets = [
-        ("results", backend.results().is_some(), "handles can't be awaited"),
+        (
+            "results",
+            backend.results().is_some(),
+            "handles can't be awaited until `results_url` names a backend that keeps them",
+        ),
         ("wake-up", backend.wake().is_some(), "workers find jobs by polling only"),
         ("leader", backend.leader().is_some(), "nothing elects who reaps and prunes"),
         ("inspection", backend.inspect().is_some(), "the commands queues, jobs and workers have nothing to show"),

@@ -14,15 +14,15 @@ pub(crate) async fn run(desk: &mut Desk<'_>, action: Option<MigrateAction>) -> R
 }
 
 fn print_sql(desk: &mut Desk<'_>) -> Result<Exit, Trouble> {
-    let ((url, store_url), _) = desk.app.decided();
+    let places = desk.app.places();
     // What a broker carries has its tables where its record is.
-    let url = store_url.unwrap_or(url);
-    let script = schema_script(url)?;
+    let url = places.store_url.unwrap_or(places.url);
+    let script = schema_script(&url)?;
     if desk.output.json {
-        let answer = serde_json::json!({ "url": masked(url), "sql": script });
+        let answer = serde_json::json!({ "url": masked(&url), "sql": script });
         desk.output.json(&answer)?;
     } else {
-        let none = || format!("-- {} has no tables", masked(url));
+        let none = || format!("-- {} has no tables", masked(&url));
         desk.output.line(script.unwrap_or_else(none).trim_end())?;
     }
     Ok(Exit::Ok)

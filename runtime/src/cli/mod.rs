@@ -30,6 +30,7 @@ mod dispatch;
 mod doctor;
 mod health;
 mod jobs;
+mod limits;
 mod logs;
 mod migrate;
 mod output;
@@ -71,6 +72,9 @@ where
     R: Future<Output = Result<App, E>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    // First of all: in a child, standard input is the line to its worker.
+    #[cfg(unix)]
+    crate::worker::isolation::summoned();
     logs::log_panics();
     let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
     let invocation = Invocation {
@@ -157,6 +161,7 @@ fn start(
         let app = wiring(settings.app())
             .await
             .map_err(|error| Trouble::foreign("the program's own wiring failed", &*error))?;
+        let app = app.isolated().await?;
         let mut settings = settings;
         let (urls, options) = app.decided();
         settings.adopt(urls, options);
@@ -178,6 +183,7 @@ async fn follow(program: Program, args: &[OsString], asked: Asked, desk: &mut De
         Command::Dispatch(asked) => dispatch::run(desk, asked).await,
         Command::Tasks(asked) => tasks::run(desk, asked.name.as_deref()),
         Command::Queues(asked) => queues::run(desk, asked).await,
+        Command::Limits(asked) => limits::run(desk, asked).await,
         Command::Jobs(asked) => jobs::run(desk, asked).await,
         Command::Workers => workers::run(desk).await,
         Command::Migrate(arguments) => migrate::run(desk, arguments.action).await,

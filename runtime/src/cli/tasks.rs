@@ -62,7 +62,7 @@ impl TaskView {
             timeout: options.timeout.map(format_duration),
             expires: options.expires.map(format_duration),
             keep_result: options.keep_result.map(format_duration),
-            unique,
+            unique: unique.map(|unique| unique.key),
             tags,
             docs: definition.docs,
             file: definition.file,

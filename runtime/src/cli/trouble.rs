@@ -113,6 +113,7 @@ fn judged(kind: ErrorKind) -> (Exit, &'static str, Option<&'static str>) {
             Some("check that the backend is there and may be used: the command `config` shows which one is meant"),
         ),
         ErrorKind::Unsupported => (Exit::Failed, "unsupported", None),
+        ErrorKind::Conflict => (Exit::Failed, "conflict", None),
         ErrorKind::TooLarge => (Exit::Failed, "too_large", None),
         ErrorKind::Codec => (Exit::Failed, "codec", None),
         ErrorKind::Corrupt => (

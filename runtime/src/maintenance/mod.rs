@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::chance;
 use crate::worker::Shared;
 
 pub(crate) use leader::resign;
@@ -21,7 +22,7 @@ pub(crate) async fn run(worker: &Shared) {
     let mut leadership = leader::Leadership::default();
     let mut next_prune = Instant::now();
     loop {
-        tokio::time::sleep(round.mul_f64(rand::random_range(0.75..1.0))).await;
+        tokio::time::sleep(round.mul_f64(0.75 + 0.25 * chance::share())).await;
         if !leadership.hold(worker).await {
             continue;
         }

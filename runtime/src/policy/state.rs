@@ -128,11 +128,11 @@ pub fn settle(job: &mut Job, verdict: &Verdict, now: Timestamp) -> Placement {
     match verdict {
         Verdict::Complete { result } => complete(job, result.as_ref(), now),
         Verdict::Retry { after, failure } if job.attempt < job.attempt_limit => {
-            record(job, Ending::Retried, Some(failure.clone()), now);
+            fail(job, Ending::Retried, failure, now);
             wait(job, *after, true, now)
         }
         Verdict::Retry { failure, .. } | Verdict::Discard { failure } => {
-            record(job, Ending::Discarded, Some(failure.clone()), now);
+            fail(job, Ending::Discarded, failure, now);
             finish(job, State::Discarded, now)
         }
         Verdict::Cancel { reason } => {
@@ -248,6 +248,15 @@ fn wait(job: &mut Job, after: Duration, retry: bool, now: Timestamp) -> Placemen
     Placement::Waiting
 }
 
+/// Records a failed attempt; a task that took its own process with it counts as a crash.
+fn fail(job: &mut Job, ending: Ending, failure: &Failure, now: Timestamp) {
+    if failure.kind != FailureKind::Crash {
+        return record(job, ending, Some(failure.clone()), now);
+    }
+    job.crashes = job.crashes.saturating_add(1);
+    record(job, Ending::Crashed, Some(failure.clone()), now);
+}
+
 fn give_attempt_back(job: &mut Job) {
     job.attempt = job.attempt.saturating_sub(1);
 }
@@ -304,6 +313,7 @@ mod tests {
             backoff: Backoff::DEFAULT,
             keep_result,
             unique: None,
+            limits: Vec::new(),
             headers: BTreeMap::new(),
             tags: Vec::new(),
             parent: None,

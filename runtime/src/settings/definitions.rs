@@ -9,7 +9,7 @@ use super::Settings;
 use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::time::{format_duration, parse_duration};
-use crate::worker::{QueueOptions, WorkerOptions};
+use crate::worker::{ConfiguredLimit, QueueOptions, WorkerOptions};
 
 /// One setting.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "store_url",
         flag: None,
-        takes: "a URL as `url` does, of SQLite or Postgres, or nothing",
+        takes: "a URL as `url` does, of any backend but RabbitMQ, or nothing",
         about: "Where the record of jobs is that `url`, a RabbitMQ broker, only carries.",
         default: None,
         secret: true,
@@ -75,6 +75,32 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         },
         read: |settings| settings.store_url.clone().unwrap_or_default(),
+    },
+    Setting {
+        key: "results_url",
+        flag: None,
+        takes: "a URL as `url` does, of any backend but RabbitMQ, or nothing",
+        about: "Where results are kept, when that is not where the jobs are.",
+        default: None,
+        secret: true,
+        write: |settings, text| {
+            settings.results_url = if text.is_empty() { None } else { Some(url(text)?) };
+            Ok(())
+        },
+        read: |settings| settings.results_url.clone().unwrap_or_default(),
+    },
+    Setting {
+        key: "events_url",
+        flag: None,
+        takes: "a URL as `url` does, or nothing",
+        about: "Through which backend workers and handles hear what happened, when that is not where the jobs are.",
+        default: None,
+        secret: true,
+        write: |settings, text| {
+            settings.events_url = if text.is_empty() { None } else { Some(url(text)?) };
+            Ok(())
+        },
+        read: |settings| settings.events_url.clone().unwrap_or_default(),
     },
     Setting {
         key: "queues",
@@ -88,6 +114,34 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         },
         read: |settings| joined(&settings.worker.queues),
+    },
+    Setting {
+        key: "priority_aging",
+        flag: None,
+        takes: "a duration from 1s to 1d, or nothing for strict priorities",
+        about: "How long a job waits for each level of priority that it lacks, so that high priorities starve nothing.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            let aging = || duration(text, Duration::from_secs(1)..=DAY);
+            settings.worker.priority_aging = if text.is_empty() { None } else { Some(aging()?) };
+            Ok(())
+        },
+        read: |settings| settings.worker.priority_aging.map(format_duration).unwrap_or_default(),
+    },
+    Setting {
+        key: "limits",
+        flag: None,
+        takes: "limits as `key=5`, `key=100/1m` or `key=5+100/1m`, separated by commas; `queue:mail` is the key of a \
+            queue, and `key=none` takes one back",
+        about: "How many jobs of a key run at once, or start in a time, in the whole cluster.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.limits = limits(text)?;
+            Ok(())
+        },
+        read: |settings| joined(&settings.worker.limits),
     },
     Setting {
         key: "concurrency",
@@ -114,6 +168,45 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         },
         read: |settings| settings.worker.blocking_threads.to_string(),
+    },
+    Setting {
+        key: "processes",
+        flag: None,
+        takes: "a number from 1 to 1000",
+        about: "How many tasks with `isolate = \"process\"` a worker runs at once, each in a child process.",
+        default: Some("1 for each processor"),
+        secret: false,
+        write: |settings, text| {
+            settings.worker.processes = number(text, 1..=1_000)?;
+            Ok(())
+        },
+        read: |settings| settings.worker.processes.to_string(),
+    },
+    Setting {
+        key: "process_memory",
+        flag: None,
+        takes: "a size from 64MiB, such as `512MiB` or `2GiB`, or nothing for no limit",
+        about: "How much memory a child process may take for its data; a task that asks for more ends with its process.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.process_memory = if text.is_empty() { None } else { Some(size(text, 64 << 20)?) };
+            Ok(())
+        },
+        read: |settings| settings.worker.process_memory.map(shown_size).unwrap_or_default(),
+    },
+    Setting {
+        key: "process_jobs",
+        flag: None,
+        takes: "a number from 1 to 1000000",
+        about: "After how many jobs a child process is replaced by a fresh one.",
+        default: None,
+        secret: false,
+        write: |settings, text| {
+            settings.worker.process_jobs = number(text, 1..=1_000_000)?;
+            Ok(())
+        },
+        read: |settings| settings.worker.process_jobs.to_string(),
     },
     Setting {
         key: "prefetch",
@@ -319,12 +412,43 @@ fn queues(text: &str) -> Result<Vec<QueueOptions>> {
     Ok(queues)
 }
 
+fn limits(text: &str) -> Result<Vec<ConfiguredLimit>> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let limits: Vec<ConfiguredLimit> = text.split(',').map(str::parse).collect::<Result<_>>()?;
+    for (index, limit) in limits.iter().enumerate() {
+        if limits[..index].iter().any(|earlier| earlier.key == limit.key) {
+            return Err(Error::invalid(format!("limit `{}` is named twice", limit.key)));
+        }
+    }
+    Ok(limits)
+}
+
 fn number<T: FromStr + PartialOrd>(text: &str, range: RangeInclusive<T>) -> Result<T> {
     match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
         Ok(_) => Err(Error::invalid("the number is out of range")),
         Err(_) => Err(Error::invalid("it is not a whole number")),
     }
+}
+
+/// The units of sizes, the largest first.
+const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+fn size(text: &str, least: u64) -> Result<u64> {
+    let unit = UNITS.into_iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?.trim_end(), bytes)));
+    let (digits, bytes) = unit.unwrap_or((text, 1));
+    match digits.parse::<u64>().ok().and_then(|number| number.checked_mul(bytes)) {
+        Some(size) if size >= least => Ok(size),
+        Some(_) => Err(Error::invalid("the size is too small")),
+        None => Err(Error::invalid("it is not a size; write `512MiB` or `2GiB`")),
+    }
+}
+
+fn shown_size(size: u64) -> String {
+    let unit = UNITS.into_iter().find(|(_, bytes)| size.is_multiple_of(*bytes));
+    unit.map_or_else(|| size.to_string(), |(unit, bytes)| format!("{}{unit}", size / bytes))
 }
 
 fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration> {

@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use crate::app::App;
-use crate::backend::connect::masked;
+use crate::backend::connect::{Places, masked};
 use crate::codec::Codec;
 use crate::dispatch::JobOptions;
 use crate::error::{Error, Result};
@@ -54,6 +54,10 @@ pub struct Settings {
     pub url: String,
     /// Where the record of jobs is that the broker at `url` only carries.
     pub store_url: Option<String>,
+    /// Where results are, when they are apart from the jobs.
+    pub results_url: Option<String>,
+    /// Where hints go through, when that is not where the jobs are.
+    pub events_url: Option<String>,
     /// How payloads of dispatched jobs are written.
     pub codec: Codec,
     /// How this program's worker works.
@@ -75,6 +79,8 @@ impl Default for Settings {
         Self {
             url: crate::app::DEFAULT_URL.to_owned(),
             store_url: None,
+            results_url: None,
+            events_url: None,
             codec: Codec::default(),
             worker: WorkerOptions::default(),
             health_addr: None,
@@ -126,14 +132,24 @@ impl Settings {
     /// An application that is wired as these settings say, before its own code.
     pub(crate) fn app(&self) -> App {
         let jobs = JobOptions { codec: Some(self.codec), ..JobOptions::default() };
-        App::configured((self.url.clone(), self.store_url.clone()), jobs, self.worker.clone())
+        let places = Places {
+            url: self.url.clone(),
+            store_url: self.store_url.clone(),
+            results_url: self.results_url.clone(),
+            events_url: self.events_url.clone(),
+        };
+        App::configured(places, jobs, self.worker.clone())
     }
 
     /// Takes over what code has decided, and remembers which settings it changed.
-    pub(crate) fn adopt(&mut self, (url, store_url): (&str, Option<&str>), worker: &WorkerOptions) {
+    pub(crate) fn adopt(&mut self, places: Places, worker: &WorkerOptions) {
         let before = self.clone();
-        url.clone_into(&mut self.url);
-        self.store_url = store_url.map(str::to_owned);
+        Places {
+            url: self.url,
+            store_url: self.store_url,
+            results_url: self.results_url,
+            events_url: self.events_url,
+        } = places;
         self.worker = worker.clone();
         for setting in SETTINGS {
             if (setting.read)(&before) != (setting.read)(self) {
@@ -240,7 +256,7 @@ mod tests {
     fn code_overrides_are_remembered_as_such() {
         let mut settings = Settings::default();
         let worker = WorkerOptions { concurrency: 3, ..WorkerOptions::default() };
-        settings.adopt(("sqlite:taskwright.db", None), &worker);
+        settings.adopt(Places { url: "sqlite:taskwright.db".to_owned(), ..Places::default() }, &worker);
         assert_eq!(settings.origin("concurrency"), "code");
         assert_eq!(settings.origin("lease"), "default");
     }

@@ -7,6 +7,7 @@ use config::{File, FileFormat, Source, Value, ValueKind};
 
 use super::{SETTINGS, Settings, did_you_mean};
 use crate::error::{Error, Result};
+use crate::worker::isolation::SUMMONS;
 
 /// What the program was started with.
 #[derive(Clone, Debug, Default)]
@@ -152,10 +153,13 @@ fn flatten(key: &str, value: Value, origin: &str, into: &mut Vec<Given>) -> Resu
     Ok(())
 }
 
+/// Whether a variable is meant for the settings.
+fn is_setting(name: &str) -> bool {
+    name.starts_with(PREFIX) && !name.starts_with(TEST_PREFIX) && ![FILE_VARIABLE, SUMMONS].contains(&name)
+}
+
 fn variables(variables: &[(String, String)], place: &str) -> Result<Vec<Given>> {
-    let ours = variables
-        .iter()
-        .filter(|(name, _)| name.starts_with(PREFIX) && !name.starts_with(TEST_PREFIX) && name != FILE_VARIABLE);
+    let ours = variables.iter().filter(|(name, _)| is_setting(name));
     ours.map(|(name, value)| {
         let setting =
             SETTINGS.iter().find(|setting| setting.variable() == *name).ok_or_else(|| unknown(name, place))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::{Codec, Payload};
-use crate::job::{JobId, JobSpec, Name, NewJob, Unique, When};
+use crate::job::{JobId, JobLimit, JobSpec, Name, NewJob, OnConflict, Unique, Until, When};
 use crate::policy::Backoff;
 use crate::time::Timestamp;
 
@@ -44,6 +44,7 @@ impl Draft {
             backoff: Backoff::DEFAULT,
             keep_result: None,
             unique: None,
+            limits: Vec::new(),
             headers: BTreeMap::new(),
             tags: Vec::new(),
             parent: None,
@@ -130,7 +131,44 @@ impl Draft {
     /// The only unfinished job with this key.
     #[must_use]
     pub fn unique(mut self, key: impl Into<String>) -> Self {
-        self.spec.unique = Some(Unique { key: key.into() });
+        self.spec.unique = Some(Unique::new(key));
+        self
+    }
+
+    /// With its unique key for so long.
+    #[must_use]
+    pub fn until(mut self, until: Until) -> Self {
+        self.spec.unique = self.spec.unique.map(|unique| Unique { until, ..unique });
+        self
+    }
+
+    /// With this done when another job has its unique key.
+    #[must_use]
+    pub fn on_conflict(mut self, conflict: OnConflict) -> Self {
+        self.spec.unique = self.spec.unique.map(|unique| Unique { conflict, ..unique });
+        self
+    }
+
+    /// Counting against the limit of this key, with weight 1; `5`, `100/1m`.
+    ///
+    /// # Panics
+    ///
+    /// When the allowance is none.
+    #[must_use]
+    pub fn limit(self, key: impl Into<String>, allowance: &str) -> Self {
+        self.weighing(1, key, allowance)
+    }
+
+    /// Counting against the limit of this key with a weight.
+    ///
+    /// # Panics
+    ///
+    /// When the allowance is none.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test that asks for such a limit is to fail")]
+    pub fn weighing(mut self, weight: u32, key: impl Into<String>, allowance: &str) -> Self {
+        let allowance = allowance.parse().expect("an allowance such as `5` or `100/1m`");
+        self.spec.limits.push(JobLimit { key: key.into(), allowance, weight });
         self
     }
 

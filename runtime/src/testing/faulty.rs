@@ -23,15 +23,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::backend::{
     Backend, Cancel, Cancelled, Change, Changed, Claim, Claimed, Completion, Extend, Extended, Fetched, Hint, Info,
-    Inspect, JobFilter, KeptOutcome, Leader, Ledger, Listener, Push, Pushed, QueueStats, Reap, Reaped, Results,
-    Retention, Settled, Settlement, TaskTransaction, Term, Transaction, TransactionType, Wake, WorkerStats,
+    Inspect, JobFilter, KeptOutcome, Leader, Ledger, LimitSource, LimitStats, Limiter, Listener, Push, Pushed,
+    QueueStats, Reap, Reaped, Results, Retention, Settled, Settlement, TaskTransaction, Term, Transaction,
+    TransactionType, Wake, WorkerStats,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{Job, JobId, Lease, Name, WorkerId};
+use crate::job::{Allowance, Job, JobId, Lease, Name, WorkerId};
 use crate::time::Clock;
 
 /// A backend that does what another does, and fails where it was told to.
@@ -86,6 +87,7 @@ pub enum Operation {
     Fetch,
     Listen,
     Next,
+    Tell,
     Campaign,
     Resign,
     List,
@@ -95,6 +97,8 @@ pub enum Operation {
     Pause,
     Prune,
     Deregister,
+    Limits,
+    SetLimit,
     PushIn,
     Begin,
     Complete,
@@ -149,7 +153,7 @@ impl Faulty {
 
     /// Lets every call that hangs go on. Calls that are yet to come may hang again.
     pub fn release(&self) {
-        self.plan.released.send_modify(|round| *round += 1);
+        self.plan.released.notify_waiters();
     }
 
     /// Waits until so many calls hang at once.
@@ -210,8 +214,8 @@ struct Plan {
     seed: u64,
     /// Held to decide on one call, never across an await.
     script: Mutex<Script>,
-    /// Counts the releases; a call that hangs waits for the next one.
-    released: watch::Sender<u64>,
+    /// Lets all calls go on that hang, in the order in which they began to.
+    released: Notify,
     /// How many calls hang now.
     hanging: watch::Sender<usize>,
 }
@@ -236,7 +240,7 @@ struct Chance {
 
 impl Plan {
     fn new(seed: u64) -> Self {
-        Self { seed, script: Mutex::default(), released: watch::Sender::new(0), hanging: watch::Sender::new(0) }
+        Self { seed, script: Mutex::default(), released: Notify::new(), hanging: watch::Sender::new(0) }
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
@@ -280,10 +284,10 @@ impl Plan {
 
     /// Waits for the next release.
     async fn hang(&self) {
-        let mut released = self.released.subscribe();
+        // Before the call counts as hanging, so that whoever saw it hang releases it.
+        let released = self.released.notified();
         let _counted = Hanging::new(&self.hanging);
-        // The plan holds the sender, so the wait can't fail.
-        let _ = released.changed().await;
+        released.await;
     }
 
     fn move_clock(&self, change: impl FnOnce(&Clock)) {
@@ -390,6 +394,10 @@ impl Backend for Faulty {
         self.backend.inspect().map(|_| self as &dyn Inspect)
     }
 
+    fn limiter(&self) -> Option<&dyn Limiter> {
+        self.backend.limiter().map(|_| self as &dyn Limiter)
+    }
+
     /// Without faults: what asks it is a backend too.
     fn ledger(&self) -> Option<&dyn Ledger> {
         self.backend.ledger()
@@ -424,6 +432,11 @@ impl Wake for Faulty {
         let wake = facet(self.backend.wake())?;
         let listener = self.call(Operation::Listen, || wake.listen()).await?;
         Ok(Box::new(FaultyListener { listener, plan: Arc::clone(&self.plan) }))
+    }
+
+    async fn tell(&self, hints: &[Hint]) -> Result<()> {
+        let wake = facet(self.backend.wake())?;
+        self.call(Operation::Tell, || wake.tell(hints)).await
     }
 }
 
@@ -490,6 +503,19 @@ impl Inspect for Faulty {
     async fn deregister(&self, worker: WorkerId) -> Result<()> {
         let inspect = facet(self.backend.inspect())?;
         self.call(Operation::Deregister, || inspect.deregister(worker)).await
+    }
+}
+
+#[async_trait]
+impl Limiter for Faulty {
+    async fn limits(&self, after: Option<&str>, limit: usize) -> Result<Vec<LimitStats>> {
+        let limiter = facet(self.backend.limiter())?;
+        self.call(Operation::Limits, || limiter.limits(after, limit)).await
+    }
+
+    async fn set_limit(&self, key: &str, source: LimitSource, allowance: Allowance) -> Result<()> {
+        let limiter = facet(self.backend.limiter())?;
+        self.call(Operation::SetLimit, || limiter.set_limit(key, source, allowance)).await
     }
 }
 
@@ -641,7 +667,7 @@ mod tests {
         let job = NewJob { spec: Arc::new(spec), due: When::NOW, expires: None };
         faulty.push(&Push { batch: BatchId::new(), jobs: vec![job] }).await.unwrap();
         let queues = vec![QueueClaim { queue: name(), limit: 9 }];
-        let claim = Claim { worker, queues, limit: 9, ttl: HOUR, max_crashes: 3 };
+        let claim = Claim { worker, queues, limit: 9, unknown: vec![], ttl: HOUR, max_crashes: 3, aging: None };
         faulty.inject(Operation::Claim, Fault::Slow(Duration::ZERO), 1);
         faulty.inject(Operation::Claim, Fault::Redeliver, 1);
         let (first, second) = (faulty.claim(&claim).await.unwrap(), faulty.claim(&claim).await.unwrap());

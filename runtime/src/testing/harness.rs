@@ -11,7 +11,8 @@ use super::Draft;
 use super::conformance::Ability;
 use crate::backend::{
     Backend, Cancel, Cancelled, Claim, Extend, Extended, Fetched, InTransaction, Inspect, JobFilter, Leader, Ledger,
-    Push, Pushed, QueueClaim, Reap, Reaped, Renewal, Results, Settled, Settlement, Transaction, Wake, WorkerRecord,
+    Limiter, Push, Pushed, QueueClaim, Reap, Reaped, Renewal, Results, Settled, Settlement, Transaction, Wake,
+    WorkerRecord,
 };
 use crate::codec::{Codec, Payload};
 use crate::error::{Error, ErrorKind, Result};
@@ -159,7 +160,7 @@ impl Harness {
     /// A worker of the usual queue.
     #[must_use]
     pub fn worker(&self) -> TestWorker {
-        TestWorker { id: WorkerId::new(), backend: Arc::clone(&self.backend), queue: self.queue() }
+        TestWorker { id: WorkerId::new(), backend: Arc::clone(&self.backend), queue: self.queue(), aging: None }
     }
 
     /// A worker with its own [handle](Harness::another_handle) on the store.
@@ -260,6 +261,11 @@ impl Harness {
         self.backend.ledger().ok_or_else(|| missing(Ability::Ledger))
     }
 
+    /// The limiter facet.
+    pub fn limiter(&self) -> Result<&dyn Limiter> {
+        self.backend.limiter().ok_or_else(|| missing(Ability::Limiter))
+    }
+
     /// The transaction facet.
     pub fn transaction(&self) -> Result<&dyn Transaction> {
         self.backend.transaction().ok_or_else(|| missing(Ability::Transaction))
@@ -291,9 +297,16 @@ pub struct TestWorker {
     pub id: WorkerId,
     backend: Arc<dyn Backend>,
     queue: Name,
+    aging: Option<Duration>,
 }
 
 impl TestWorker {
+    /// The same worker, whose claims let priorities age.
+    #[must_use]
+    pub fn aging(self, aging: Duration) -> Self {
+        Self { aging: Some(aging), ..self }
+    }
+
     /// Claims at most so many jobs of its queue.
     pub async fn claim(&self, limit: usize) -> Result<Vec<Held>> {
         self.claim_from(&[(&self.queue, limit)], limit).await
@@ -308,7 +321,8 @@ impl TestWorker {
     /// Claims with a limit for each queue and one for all.
     pub async fn claim_from(&self, queues: &[(&Name, usize)], limit: usize) -> Result<Vec<Held>> {
         let queues = queues.iter().map(|&(queue, limit)| QueueClaim { queue: queue.clone(), limit }).collect();
-        let claim = Claim { worker: self.id, queues, limit, ttl: LEASE, max_crashes: 3 };
+        let claim =
+            Claim { worker: self.id, queues, limit, unknown: vec![], ttl: LEASE, max_crashes: 3, aging: self.aging };
         let claimed = self.backend.claim(&claim).await?;
         Ok(claimed.jobs.into_iter().map(|(lease, job)| Held { lease, job }).collect())
     }
@@ -316,7 +330,8 @@ impl TestWorker {
     /// How long its queue says it is until the next job is due, after a claim that takes none.
     pub async fn next_due(&self) -> Result<Option<Duration>> {
         let queues = vec![QueueClaim { queue: self.queue.clone(), limit: 1 }];
-        let claim = Claim { worker: self.id, queues, limit: 1, ttl: LEASE, max_crashes: 3 };
+        let claim =
+            Claim { worker: self.id, queues, limit: 1, unknown: vec![], ttl: LEASE, max_crashes: 3, aging: self.aging };
         let claimed = self.backend.claim(&claim).await?;
         assert!(claimed.jobs.is_empty(), "queue {} handed out a job", self.queue);
         Ok(claimed.next_due)

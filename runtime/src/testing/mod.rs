@@ -9,5 +9,6 @@ mod draft;
 pub mod faulty;
 mod harness;
 
+pub use crate::chance::Seeded;
 pub use draft::Draft;
 pub use harness::{Harness, Held, LEASE, OpenTransaction, Setup, TestWorker, eventually, together};

@@ -12,13 +12,15 @@ use super::Shared;
 use super::layers::{BoxError, TaskCall, TaskResponse};
 use super::lease::{Held, Stop};
 use super::slots::Fetched;
-use crate::backend::{Settled, Settlement, TaskTransaction};
+use crate::backend::{Info, Settled, Settlement, TaskTransaction};
+use crate::chance;
 use crate::context::Context;
 use crate::job::{Failure, FailureKind, Job};
 use crate::policy::Verdict;
 use crate::policy::state::Return;
 use crate::registry::{Registration, RunError};
-use crate::task::{Reaction, TaskError};
+use crate::task::{Execution, Reaction, TaskError};
+use crate::time::format_duration;
 use crate::trace::{self, TraceContext};
 use crate::transaction::TransactionCell;
 
@@ -29,7 +31,7 @@ enum Ended {
     /// It panicked, with this message.
     Panicked(String),
     /// Its timeout passed.
-    TimedOut(Duration),
+    TimedOut,
     /// It was asked to stop and took too long to notice.
     Dropped,
 }
@@ -63,12 +65,14 @@ pub(crate) async fn execute(worker: &Shared, fetched: Fetched) {
 /// Runs the task and decides what its end means.
 async fn attempt(worker: &Shared, held: &Held, job: &Job, task: Registration) -> End {
     let started = Instant::now();
-    let deadline = job.spec.timeout.map(|timeout| started + timeout);
+    let deadline = deadline(worker, held, job, started);
     held.start(deadline.map(|deadline| deadline + worker.options.margin));
     let ctx = worker.context(held, job, deadline);
     let trace = TraceContext::of_attempt(&job.spec.headers);
-    let span = trace::attempt_span(job, &trace);
-    let run = run(worker, held, TaskCall { ctx: ctx.clone(), registration: task });
+    let span = trace::attempt_span(&job.spec, job.attempt, &trace);
+    let isolated = task.definition.execution == Execution::Process;
+    let processes = isolated.then(|| worker.processes.clone());
+    let run = run(worker, held, TaskCall { ctx: ctx.clone(), registration: task, processes });
     let ended = worker.client.scope(trace.scope(ctx.enter(run))).instrument(span.clone()).await;
     worker.slots.ran(started.elapsed());
     let verdict = span.in_scope(|| decide(worker, held, job, ended));
@@ -78,6 +82,13 @@ async fn attempt(worker: &Shared, held: &Held, job: &Job, task: Registration) ->
         (Some(verdict), None) => End::Settle(verdict),
         (verdict, Some(transaction)) => end_in(transaction, worker, held, job, verdict).instrument(span).await,
     }
+}
+
+/// When an attempt must have ended: by its timeout, and before the backend takes its job back whatever it does.
+fn deadline(worker: &Shared, held: &Held, job: &Job, started: Instant) -> Option<Instant> {
+    let longest = worker.backend.info().limits.max_lease;
+    let taken_back = longest.map(|longest| held.claimed + longest.saturating_sub(worker.options.margin));
+    job.spec.timeout.map(|timeout| started + timeout).into_iter().chain(taken_back).min()
 }
 
 /// Runs the task under its timeout and its cancellation; a panic stays in here.
@@ -93,7 +104,7 @@ async fn run(worker: &Shared, held: &Held, call: TaskCall) -> Ended {
             Err(panic) => Ended::Panicked(panic_message(&*panic)),
         },
         // The task is dropped at the await where it stands.
-        timeout = timed_out(deadline) => Ended::TimedOut(timeout),
+        () = timed_out(deadline) => Ended::TimedOut,
         // It had the margin to notice; it too is dropped where it stands.
         () = stopped(worker, held) => Ended::Dropped,
     }
@@ -112,15 +123,30 @@ fn decide(worker: &Shared, held: &Held, job: &Job, ended: Ended) -> Option<Verdi
         (Some(Stop::Shutdown), _) | (None, Ended::Dropped) => {
             Verdict::Return { after: Duration::ZERO, why: Return::Stopping }
         }
-        (None, Ended::Returned(Err(error))) => failed(job, error),
+        (None, Ended::Returned(Err(error))) => failed(worker, job, error),
         (None, Ended::Panicked(message)) => retry(job, Failure::new(FailureKind::Panic, message)),
-        (None, Ended::TimedOut(timeout)) => {
-            let message = format!("the attempt took longer than its timeout of {timeout:?}");
-            retry(job, Failure::new(FailureKind::Timeout, message))
+        (None, Ended::TimedOut) => {
+            retry(job, Failure::new(FailureKind::Timeout, too_long(worker.backend.info(), job.spec.timeout)))
         }
     };
     report(job, &verdict);
     Some(verdict)
+}
+
+/// Why an attempt was ended that had not ended by itself.
+fn too_long(info: &Info, timeout: Option<Duration>) -> String {
+    match (timeout, info.limits.max_lease) {
+        (None, Some(longest)) => {
+            format!(
+                "the attempt took longer than the {} after which {} takes a job back",
+                format_duration(longest),
+                info.name
+            )
+        }
+        (timeout, _) => {
+            format!("the attempt took longer than its timeout of {}", format_duration(timeout.unwrap_or_default()))
+        }
+    }
 }
 
 /// Ends the transaction that the task wrote in: committed with the job's completion, or undone.
@@ -168,12 +194,18 @@ fn completed(worker: &Shared, job: &Job, result: TaskResponse) -> Verdict {
     Verdict::Discard { failure: Failure::new(FailureKind::Result, message) }
 }
 
-fn failed(job: &Job, error: BoxError) -> Verdict {
+fn failed(worker: &Shared, job: &Job, error: BoxError) -> Verdict {
     match error.downcast_ref::<RunError>() {
         Some(RunError::Payload(error)) => return retry(job, Failure::from_error(FailureKind::Payload, error)),
         // As with a result that is too large.
         Some(RunError::Result(error)) => {
             return Verdict::Discard { failure: Failure::from_error(FailureKind::Result, error) };
+        }
+        Some(RunError::Panic(error)) => return retry(job, Failure::from_error(FailureKind::Panic, error)),
+        Some(RunError::Crash(error)) => return crashed(worker, job, Failure::from_error(FailureKind::Crash, error)),
+        Some(RunError::NoProcess(error)) => {
+            tracing::error!(?error, "the task waits until a process can be started for it, at no cost");
+            return Verdict::Return { after: NO_PROCESS_DELAY, why: Return::Stopping };
         }
         None => {}
     }
@@ -188,16 +220,32 @@ fn failed(job: &Job, error: BoxError) -> Verdict {
     }
 }
 
-fn retry(job: &Job, failure: Failure) -> Verdict {
-    Verdict::Retry { after: job.spec.backoff.delay(job.attempt, rand::random()), failure }
+/// The task took its own process with it: the attempt counts, and too many of them are poison.
+fn crashed(worker: &Shared, job: &Job, mut failure: Failure) -> Verdict {
+    let crashes = job.crashes.saturating_add(1);
+    if crashes < worker.options.max_crashes {
+        return retry(job, failure);
+    }
+    failure.message = format!("{}; {crashes} crashes make it poison", failure.message);
+    Verdict::Discard { failure }
 }
 
-/// How long a task that this worker does not know waits before another worker may see it.
+fn retry(job: &Job, failure: Failure) -> Verdict {
+    Verdict::Retry { after: job.spec.backoff.delay(job.attempt, chance::share()), failure }
+}
+
+/// How long a job waits for which no process could be started.
+const NO_PROCESS_DELAY: Duration = Duration::from_secs(5);
+
+/// How long a job of an unknown task waits where the store may hand it to this worker again.
 const UNKNOWN_TASK_DELAY: Duration = Duration::from_secs(15);
 
+/// Others may have the job at once where this worker's next claims pass over it.
 fn unknown_task(worker: &Shared, job: &Job) -> Verdict {
     worker.report_unknown(&job.spec.task);
-    Verdict::Return { after: UNKNOWN_TASK_DELAY, why: Return::UnknownTask }
+    let passed_over = worker.backend.info().passes_over && worker.unknown_tasks().contains(&job.spec.task);
+    let after = if passed_over { Duration::ZERO } else { UNKNOWN_TASK_DELAY };
+    Verdict::Return { after, why: Return::UnknownTask }
 }
 
 /// Whether the job's expiry has passed since it was claimed, told without asking this machine for the date.
@@ -206,14 +254,10 @@ fn has_expired(held: &Held, job: &Job) -> bool {
     held.claimed.elapsed() >= expires.since(claimed)
 }
 
-async fn timed_out(deadline: Option<Instant>) -> Duration {
+async fn timed_out(deadline: Option<Instant>) {
     match deadline {
         None => std::future::pending().await,
-        Some(deadline) => {
-            let start = Instant::now();
-            tokio::time::sleep_until(deadline).await;
-            deadline.saturating_duration_since(start)
-        }
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
     }
 }
 
@@ -221,12 +265,13 @@ async fn timed_out(deadline: Option<Instant>) -> Duration {
 async fn stopped(worker: &Shared, held: &Held) {
     held.token().cancelled().await;
     tokio::select! {
-        () = tokio::time::sleep(worker.options.margin) => {}
+        biased;
         () = worker.shutdown.aborting() => {}
+        () = tokio::time::sleep(worker.options.margin) => {}
     }
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     format!("the task panicked: {}", text.as_deref().unwrap_or("without a message"))
@@ -250,7 +295,7 @@ fn report(job: &Job, verdict: &Verdict) {
 impl Shared {
     fn context(&self, held: &Held, job: &Job, deadline: Option<Instant>) -> Context {
         Context::new(
-            job,
+            (Arc::clone(&job.spec), job.attempt, job.attempt_limit),
             deadline,
             held.token().clone(),
             held.progress.clone(),

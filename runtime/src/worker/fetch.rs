@@ -96,8 +96,9 @@ fn wish(worker: &Shared, target: usize) -> Option<Claim> {
     };
     let queues: Vec<_> = worker.options.queues.iter().filter_map(queue_claim).collect();
     let any = !queues.is_empty();
-    let super::WorkerOptions { lease: ttl, max_crashes, .. } = worker.options;
-    any.then_some(Claim { worker: worker.id, queues, limit: room, ttl, max_crashes })
+    let super::WorkerOptions { lease: ttl, max_crashes, priority_aging: aging, .. } = worker.options;
+    let unknown = worker.unknown_tasks();
+    any.then_some(Claim { worker: worker.id, queues, limit: room, unknown, ttl, max_crashes, aging })
 }
 
 /// Hands claimed jobs to the slots, and judges whether there are more.
@@ -113,10 +114,11 @@ fn accept(worker: &Shared, claim: &Claim, claimed: Claimed) -> Found {
 
 async fn wait_for_room(worker: &Shared) {
     tokio::select! {
+        biased;
+        () = worker.shutdown.stopping() => {}
         () = worker.slots.room.notified() => {}
         // Time to see whether what was fetched ahead is stuck behind long tasks.
         () = tokio::time::sleep(STALLED) => {}
-        () = worker.shutdown.stopping() => {}
     }
 }
 
@@ -126,16 +128,18 @@ async fn wait_for_jobs(worker: &Shared, next_due: Option<Duration>) {
     // A queue at its own limit was not asked, so the end of one of its jobs is news; so is the last end in a drain.
     let room_is_news = worker.options.drain || worker.slots.any_queue_full();
     tokio::select! {
+        biased;
+        () = worker.shutdown.stopping() => {}
         () = worker.look.notified() => {}
         () = worker.slots.room.notified(), if room_is_news => {}
         () = tokio::time::sleep(due.min(worker.idle_poll())) => {}
-        () = worker.shutdown.stopping() => {}
     }
 }
 
 async fn wait_after_failure(worker: &Shared, failures: u32) {
     tokio::select! {
-        () = tokio::time::sleep(super::reconnect_delay(failures)) => {}
+        biased;
         () = worker.shutdown.stopping() => {}
+        () = tokio::time::sleep(super::reconnect_delay(failures)) => {}
     }
 }

@@ -11,6 +11,8 @@ use crate::codec::Payload;
 use crate::context::Context;
 use crate::registry::Registration;
 
+use super::isolation::Processes;
+
 /// Any error, as layers pass it on.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -29,6 +31,8 @@ pub struct TaskCall {
     pub ctx: Context,
     /// The task.
     pub registration: Registration,
+    /// Where it runs, if it asks for a process of its own.
+    pub(crate) processes: Option<Processes>,
 }
 
 /// What a task returned, encoded; `None` when nobody keeps it.
@@ -65,8 +69,12 @@ impl Layers {
     }
 }
 
-fn run(TaskCall { ctx, registration }: TaskCall) -> BoxFuture<'static, Result<TaskResponse, BoxError>> {
-    (registration.run)(ctx)
+fn run(call: TaskCall) -> BoxFuture<'static, Result<TaskResponse, BoxError>> {
+    let TaskCall { ctx, registration, processes } = call;
+    match processes {
+        None => (registration.run)(ctx),
+        Some(processes) => Box::pin(async move { processes.run(&ctx).await }),
+    }
 }
 
 /// The task itself, as the innermost service.

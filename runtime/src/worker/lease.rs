@@ -114,7 +114,7 @@ impl Leases {
 
     /// Asks every attempt to stop.
     pub(crate) fn stop_all(&self, why: &Stop) {
-        self.lock().values().for_each(|held| held.stop(why.clone()));
+        self.all().into_iter().for_each(|held| held.stop(why.clone()));
     }
 
     /// Whether nothing is in hand.
@@ -126,8 +126,11 @@ impl Leases {
         self.lock().get(&lease.job).filter(|held| held.lease == *lease).cloned()
     }
 
+    /// Everything in hand, in the order of the jobs' ids.
     fn all(&self) -> Vec<Arc<Held>> {
-        self.lock().values().cloned().collect()
+        let mut all: Vec<_> = self.lock().values().cloned().collect();
+        all.sort_unstable_by_key(|held| held.lease.job);
+        all
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Held>>> {
@@ -147,6 +150,8 @@ pub(crate) async fn keep(worker: &Shared) {
     let mut failures = 0;
     loop {
         let full = tokio::select! {
+            // Time goes first, so that no amount of news keeps the leases from being renewed.
+            biased;
             () = tokio::time::sleep_until(next) => true,
             () = worker.leases.beat.notified() => true,
             () = worker.leases.news.notified() => {

@@ -13,15 +13,17 @@ pub(crate) mod blocking;
 mod execute;
 mod fetch;
 mod health;
+pub(crate) mod isolation;
 mod layers;
 mod lease;
+mod limits;
 mod options;
 mod settle;
 mod shutdown;
 mod slots;
 mod wake;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,8 +34,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tower::{Layer, Service};
 
-use crate::backend::{Backend, Settlement, WorkerRecord};
+use crate::backend::{Backend, Claim, Info, Settlement, WorkerRecord, no_aging, no_limiter};
 use crate::blocking::BlockingPool;
+use crate::chance;
 use crate::client::Client;
 use crate::context::States;
 use crate::error::{Error, ErrorKind, Result};
@@ -42,14 +45,15 @@ use crate::policy::Verdict;
 use crate::policy::state::Return;
 use crate::registry::Registry;
 use crate::task::Definition;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, format_duration};
 use crate::transaction::completion;
 
 pub use health::{Health, HealthReport, Summary};
 pub use layers::{BoxError, TaskCall, TaskResponse, TaskService};
-pub use options::{QueueOptions, WorkerOptions};
+pub use options::{ConfiguredLimit, QueueOptions, WorkerOptions};
 pub use shutdown::Shutdown;
 
+use isolation::Processes;
 pub(crate) use layers::Layers;
 use lease::{Held, Leases, Stop};
 use settle::Settler;
@@ -101,6 +105,7 @@ pub(crate) struct Shared {
     pub(crate) options: WorkerOptions,
     layers: Layers,
     blocking: BlockingPool,
+    processes: Processes,
     slots: Slots,
     leases: Leases,
     settler: Settler,
@@ -108,8 +113,8 @@ pub(crate) struct Shared {
     shutdown: Shutdown,
     /// Something happened to a queue: look now.
     look: Notify,
-    /// Task names that were reported as unknown. Locked for a look-up only, never across an await.
-    unknown: Mutex<HashSet<Name>>,
+    /// Tasks that it has met and does not know. Locked for a look-up only, never across an await.
+    unknown: Mutex<BTreeSet<Name>>,
 }
 
 /// How long the backend may take to answer one call; a connection that died silently is noticed by it.
@@ -125,11 +130,20 @@ impl Worker {
     ///
     /// [`ErrorKind::Wiring`] when no task is registered or one lacks its state;
     /// [`ErrorKind::Invalid`] when an option is out of range;
-    /// [`ErrorKind::Unsupported`] when a task asks for what the backend can't do.
+    /// [`ErrorKind::Unsupported`] when a task or an option asks for what the backend can't do.
     pub fn new(client: Client, registry: Registry, states: Arc<States>, options: WorkerOptions) -> Result<Self> {
         options.check()?;
         registry.check(&states)?;
+        registry.iter().try_for_each(|task| isolation::check(task.definition))?;
         registry.iter().try_for_each(|task| check_transaction(task.definition, &**client.backend()))?;
+        registry.iter().try_for_each(|task| check_timeout(task.definition, client.backend().info()))?;
+        registry.iter().try_for_each(|task| check_limits(task.definition, &**client.backend()))?;
+        if let Some(limit) = options.limits.first().filter(|_| client.backend().limiter().is_none()) {
+            return Err(no_limiter(client.backend().info().name, &format!("configuration limits `{}`", limit.key)));
+        }
+        if options.priority_aging.is_some() && !client.backend().info().ages {
+            return Err(no_aging(client.backend().info().name));
+        }
         let id = WorkerId::new();
         let blocking = BlockingPool::new(options.blocking_threads);
         // Three lost heartbeats, and never less than what one slow call and its repetition take.
@@ -151,6 +165,7 @@ impl Worker {
             registry,
             states,
             layers: Layers::default(),
+            processes: Processes::new(&options),
             slots: Slots::new(&options),
             leases: Leases::default(),
             settler: Settler::default(),
@@ -210,6 +225,7 @@ impl Worker {
         tracing::info!(worker.id = %worker.id, queues = ?worker.record.queues, "the worker starts");
         let mut slots = start_slots(&worker);
         tokio::select! {
+            biased;
             () = work(&worker, &mut slots) => {}
             // The keepers never end; whatever they were at when the last job is out of hand may be dropped.
             () = keep_house(&worker) => {}
@@ -219,6 +235,23 @@ impl Worker {
         tracing::info!(worker.id = %worker.id, ?summary, "the worker has stopped");
         Ok(summary)
     }
+}
+
+/// Whether the backend lets an attempt take as long as a task asks for.
+fn check_timeout(task: &Definition, info: &Info) -> Result<()> {
+    let Some((timeout, longest)) = task.options.timeout.zip(info.limits.max_lease) else { return Ok(()) };
+    if timeout <= longest {
+        return Ok(());
+    }
+    let [timeout, longest] = [timeout, longest].map(format_duration);
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "task {} has a timeout of {timeout}, and {} takes a job back after {longest}; give it a shorter one, run it on \
+             another backend, or raise what this one is configured for and say so in its URL",
+            task.name, info.name,
+        ),
+    ))
 }
 
 /// Whether the backend has the transaction that a task asks for.
@@ -251,6 +284,17 @@ fn check_transaction(task: &Definition, backend: &dyn Backend) -> Result<()> {
     ))
 }
 
+/// Whether the backend has the limits that a task asks for.
+fn check_limits(task: &Definition, backend: &dyn Backend) -> Result<()> {
+    let asked = [("limit", task.options.limit.is_some()), ("rate", task.options.rate.is_some())];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        Some((option, _)) if backend.limiter().is_none() => {
+            Err(no_limiter(backend.info().name, &format!("task {} asks for `{option}`", task.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Starts one task for each slot; each runs one job after the other. Dropping the set ends them all.
 fn start_slots(worker: &Arc<Shared>) -> JoinSet<()> {
     (0..worker.options.concurrency).map(|_| slot(Arc::clone(worker))).collect()
@@ -271,14 +315,16 @@ async fn slot(worker: Arc<Shared>) {
 
 /// Claims and runs jobs until it is time to stop, and sees the last one off.
 async fn work(worker: &Shared, slots: &mut JoinSet<()>) {
+    limits::configure(worker).await;
     fetch::run(worker).await;
     worker.health.stopping();
     worker.give_back_waiting(Return::Stopping).await;
     worker.slots.close();
     tokio::select! {
+        biased;
         () = all_ended(slots) => {}
-        () = tokio::time::sleep(worker.options.grace) => {}
         () = worker.shutdown.aborting() => {}
+        () = tokio::time::sleep(worker.options.grace) => {}
     }
     worker.leases.stop_all(&Stop::Shutdown);
     if tokio::time::timeout(worker.options.margin + Duration::from_secs(1), all_ended(slots)).await.is_err() {
@@ -317,7 +363,7 @@ async fn say_goodbye(worker: &Shared) {
 /// How long to wait after so many failures in a row: from a tenth of a second to five, with jitter.
 pub(crate) fn reconnect_delay(failures: u32) -> Duration {
     let backoff = crate::policy::Backoff::exponential(Duration::from_millis(100), Duration::from_secs(5));
-    backoff.delay(failures, rand::random())
+    backoff.delay(failures, chance::share())
 }
 
 impl Shared {
@@ -347,7 +393,7 @@ impl Shared {
     /// How long an idle worker may sleep: long where it is woken, shorter where it has to look for itself.
     fn idle_poll(&self) -> Duration {
         let poll = if self.backend.wake().is_some() { self.options.poll } else { self.options.poll.min(UNTOLD_POLL) };
-        poll.mul_f64(rand::random_range(0.9..1.0))
+        poll.mul_f64(0.9 + 0.1 * chance::share())
     }
 
     /// Takes claimed jobs in hand and lets slots have them.
@@ -369,6 +415,12 @@ impl Shared {
         self.health.counts().lost.fetch_add(1, Ordering::Relaxed);
         self.leases.release([held.lease]);
         self.settler.news();
+    }
+
+    /// The tasks that it has learned not to know, as many as a claim names.
+    fn unknown_tasks(&self) -> Vec<Name> {
+        let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown.iter().take(Claim::MOST_UNKNOWN).cloned().collect()
     }
 
     /// Says once for each name that this worker does not know a task.

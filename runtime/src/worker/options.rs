@@ -6,17 +6,32 @@ use std::time::Duration;
 
 use crate::backend::Retention;
 use crate::error::{Error, Result};
-use crate::job::Name;
+use crate::job::{Allowance, Name, check_limit_key};
+use crate::policy::order;
 
 /// How a worker behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerOptions {
     /// Which queues it serves; the first is served first.
     pub queues: Vec<QueueOptions>,
+    /// How long a job of a queue waits for each level of priority that it lacks, from a second to a day; `None` for
+    /// strict priorities, where jobs of a high one that keep coming starve all others.
+    ///
+    /// With five minutes, a job of priority 0 that has waited for fifty goes with one of priority 10 that just became due.
+    pub priority_aging: Option<Duration>,
+    /// What limits in the whole cluster allow; the backend is told when the worker starts.
+    pub limits: Vec<ConfiguredLimit>,
     /// How many jobs run at once, from 1 to [`WorkerOptions::MAX_CONCURRENCY`].
     pub concurrency: usize,
     /// How many plain functions run at once, each on a thread; at least 1.
     pub blocking_threads: usize,
+    /// How many isolated tasks run at once, each in a child process; at least 1.
+    pub processes: usize,
+    /// How many bytes a child process may use for its data, where the system can hold it to that (Linux); a task that
+    /// asks for more ends with its process. `None` for as many as there are.
+    pub process_memory: Option<u64>,
+    /// After how many jobs a child process is replaced by a fresh one; at least 1.
+    pub process_jobs: u32,
     /// How many jobs are fetched ahead at the most, while tasks are short; 0 never fetches ahead.
     pub prefetch: usize,
     /// How long a job stays this worker's without a sign of life; at least a second.
@@ -49,9 +64,16 @@ impl WorkerOptions {
                 format!("concurrency is {}; choose from 1 to {}", self.concurrency, Self::MAX_CONCURRENCY),
             ),
             (self.blocking_threads >= 1, "blocking_threads is 0; choose at least 1".to_owned()),
+            (self.processes >= 1, "processes is 0; choose at least 1".to_owned()),
+            (self.process_jobs >= 1, "process_jobs is 0; choose at least 1".to_owned()),
             (self.lease >= Duration::from_secs(1), format!("lease is {:?}; choose at least 1s", self.lease)),
             (self.poll >= Duration::from_millis(10), format!("poll is {:?}; choose at least 10ms", self.poll)),
             (self.max_crashes >= 1, "max_crashes is 0; choose at least 1".to_owned()),
+            (
+                self.priority_aging
+                    .is_none_or(|aging| (Duration::from_secs(1)..=order::LONGEST_AGING).contains(&aging)),
+                format!("priority_aging is {:?}; choose from 1s to 1d", self.priority_aging.unwrap_or_default()),
+            ),
         ];
         if let Some((_, message)) = checks.into_iter().find(|(holds, _)| !holds) {
             return Err(Error::invalid(message));
@@ -77,8 +99,13 @@ impl Default for WorkerOptions {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             queues: vec![QueueOptions::all_slots(Name::default_queue())],
+            priority_aging: None,
+            limits: Vec::new(),
             concurrency: cores * 8,
             blocking_threads: cores * 4,
+            processes: cores,
+            process_memory: None,
+            process_jobs: 1_000,
             prefetch: 1_000,
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(5),
@@ -142,6 +169,49 @@ impl FromStr for QueueOptions {
     }
 }
 
+/// What configuration says of a limit: stronger than what tasks ask for, weaker than what is set at run time.
+///
+/// ```
+/// use taskwright::worker::ConfiguredLimit;
+///
+/// let limit: ConfiguredLimit = "queue:mail=10".parse()?;
+/// assert_eq!((limit.key.as_str(), limit.allowance.max), ("queue:mail", Some(10)));
+/// assert!("api=none".parse::<ConfiguredLimit>()?.allowance.is_empty());
+/// # Ok::<(), taskwright::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredLimit {
+    /// Its key; `queue:mail` for all jobs of the queue `mail`.
+    pub key: String,
+    /// What it allows; an empty one leaves it to the tasks again.
+    pub allowance: Allowance,
+}
+
+impl fmt::Display for ConfiguredLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.allowance.is_empty() {
+            return write!(f, "{}=none", self.key);
+        }
+        write!(f, "{}={}", self.key, self.allowance)
+    }
+}
+
+impl FromStr for ConfiguredLimit {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let Some((key, allowance)) = text.trim().rsplit_once('=') else {
+            return Err(Error::invalid(format!(
+                "`{text}` does not say what a limit allows; write `queue:mail=10` or `api=100/1m`"
+            )));
+        };
+        let (key, allowance) = (key.trim().to_owned(), allowance.trim());
+        check_limit_key(&key)?;
+        let allowance = if allowance == "none" { Allowance::default() } else { allowance.parse()? };
+        Ok(Self { key, allowance })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +234,20 @@ mod tests {
         assert!(refused(|options| options.queues.clear()).contains("queue"));
         assert!(refused(|options| options.queues.push(options.queues[0].clone())).contains("twice"));
         assert!(refused(|options| options.max_crashes = 0).contains("max_crashes"));
+        assert!(refused(|options| options.processes = 0).contains("processes"));
+        assert!(refused(|options| options.process_jobs = 0).contains("process_jobs"));
+        for aging in [Duration::ZERO, Duration::from_hours(25)] {
+            assert!(refused(|options| options.priority_aging = Some(aging)).contains("priority_aging"));
+        }
+    }
+
+    #[test]
+    fn a_limit_that_says_nothing_sensible_is_refused() {
+        for text in ["mail", "=5", "mail=", "mail=many", "mail=5/0s", "mail=-1", "mail=1+2"] {
+            assert!(text.parse::<ConfiguredLimit>().is_err(), "{text}");
+        }
+        let text = "a=b=5+100/1h";
+        assert_eq!(text.parse::<ConfiguredLimit>().unwrap().to_string(), text);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use taskwright::prelude::*;
 
-#[task(limit(max = 5))]
+#[task(limit(key = "all"))]
 async fn one() {}
 
 #[task(limit = 5)]

@@ -1,6 +1,6 @@
 use taskwright::prelude::*;
 
-#[task(rate(100, per = "1m"))]
+#[task(rate(100, key = "all"))]
 async fn one() {}
 
 #[task(rate(100, every = "1m", key = "all"))]

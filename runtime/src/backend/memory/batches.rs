@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::backend::{Push, Pushed};
-use crate::job::{BatchId, JobId};
+use crate::job::BatchId;
 use crate::time::Timestamp;
 
 /// How long a batch is recognised.
@@ -15,8 +15,8 @@ const MOST: usize = 1_000_000;
 /// The batches of the last hour.
 #[derive(Default)]
 pub(super) struct Batches {
-    /// The jobs that a batch could not store, by their place in it; the others it stored.
-    conflicts: HashMap<BatchId, Vec<(usize, JobId)>>,
+    /// What became of the jobs that a batch did not store, by their place in it; the others it stored.
+    others: HashMap<BatchId, Vec<(usize, Pushed)>>,
     /// The same batches in the order of their arrival.
     arrivals: VecDeque<(Timestamp, BatchId)>,
 }
@@ -24,18 +24,18 @@ pub(super) struct Batches {
 impl Batches {
     /// What to answer a batch that was seen before: as then, with what was stored then called repeated.
     pub(super) fn recall(&self, push: &Push) -> Option<Vec<Pushed>> {
-        let conflicts = self.conflicts.get(&push.batch)?;
+        let others = self.others.get(&push.batch)?;
         let mut answers = vec![Pushed::Repeated; push.jobs.len()];
-        for (index, holder) in conflicts {
+        for (index, other) in others {
             if let Some(answer) = answers.get_mut(*index) {
-                *answer = Pushed::Conflict(*holder);
+                *answer = *other;
             }
         }
         Some(answers)
     }
 
     pub(super) fn remember(&mut self, batch: BatchId, answers: &[Pushed], now: Timestamp) {
-        self.conflicts.insert(batch, conflicts(answers));
+        self.others.insert(batch, not_stored(answers));
         self.arrivals.push_back((now, batch));
     }
 
@@ -45,7 +45,7 @@ impl Batches {
             let crowded = self.arrivals.len() > MOST;
             match self.arrivals.front() {
                 Some((arrived, batch)) if crowded || arrived.after(REMEMBERED) <= now => {
-                    self.conflicts.remove(batch);
+                    self.others.remove(batch);
                     self.arrivals.pop_front();
                 }
                 _ => return,
@@ -54,10 +54,7 @@ impl Batches {
     }
 }
 
-fn conflicts(answers: &[Pushed]) -> Vec<(usize, JobId)> {
-    let conflict = |(index, answer): (usize, &Pushed)| match answer {
-        Pushed::Conflict(holder) => Some((index, *holder)),
-        Pushed::Stored | Pushed::Repeated => None,
-    };
-    answers.iter().enumerate().filter_map(conflict).collect()
+fn not_stored(answers: &[Pushed]) -> Vec<(usize, Pushed)> {
+    let stored = |answer: &Pushed| matches!(answer, Pushed::Stored | Pushed::Repeated);
+    answers.iter().copied().enumerate().filter(|(_, answer)| !stored(answer)).collect()
 }

@@ -1,7 +1,6 @@
 //! What only some stores can do: results, leadership, inspection.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +15,7 @@ use crate::backend::{
 };
 use crate::error::Result;
 use crate::job::{Job, JobId, Lease, Name, Outcome, State, WorkerId};
-use crate::policy::state;
+use crate::policy::{state, unique};
 use crate::time::Timestamp;
 
 /// Outcomes of jobs that another backend carries.
@@ -47,7 +46,9 @@ impl Results for Memory {
         self.operate(|store, now, news| {
             for KeptOutcome { outcome, ttl } in outcomes {
                 store.kept.keep(outcome, now.after(*ttl));
-                news.outcomes();
+                if outcome.state.is_terminal() {
+                    news.outcomes();
+                }
             }
         })
     }
@@ -99,8 +100,7 @@ impl Kept {
     fn fetch(&self, id: JobId, now: Timestamp) -> Fetched {
         match self.outcomes.get(&id) {
             None => Fetched::Absent,
-            Some((_, until)) if *until <= now => Fetched::Expired,
-            Some((outcome, _)) => Fetched::Finished(outcome.clone()),
+            Some((outcome, until)) => Fetched::of_kept(outcome.clone(), *until <= now),
         }
     }
 
@@ -275,8 +275,9 @@ impl Store {
 
     fn revive(&mut self, slot: Slot, now: Timestamp, news: &mut News) -> bool {
         let Some(entry) = self.jobs.get(slot).filter(|entry| state::can_revive(entry.job.state)) else { return false };
-        let spec = Arc::clone(&entry.job.spec);
-        if self.take_key(&spec).is_err() {
+        if let Some(unique) = unique::needed_by_retry(&entry.job)
+            && self.keys.take(unique, entry.job.id(), now).is_err()
+        {
             return false;
         }
         self.change(slot, now, news, |job| state::revive(job, now));
@@ -306,7 +307,7 @@ impl Store {
         let stale = shelves.into_iter().find_map(|(shelf, keep)| self.longest_on(shelf, keep, now));
         match stale {
             Some(slot) => {
-                self.delete(slot);
+                self.remove(slot);
                 true
             }
             None => self.kept.prune_one(retention.expired_result, now),

@@ -15,6 +15,7 @@
 //!
 //! - `store`: all jobs, and the three places in which one lies: waiting, leased, finished.
 //! - `waiting`: one queue's jobs, the due ones apart from the future ones.
+//! - `limits`: jobs that wait for a limit, and how the limits stand.
 //! - `leases`: which lease lapses next.
 //! - `batches`: which pushes were seen.
 //! - `facets`: results, leadership, inspection.
@@ -40,8 +41,8 @@ use async_trait::async_trait;
 use self::store::Store;
 use self::wake::{Listeners, News};
 use crate::backend::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limits, Push, Pushed,
-    Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limiter, Limits, Push,
+    Pushed, Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Name;
@@ -50,7 +51,9 @@ use crate::time::{Clock, Timestamp};
 mod batches;
 mod facets;
 mod ids;
+mod keys;
 mod leases;
+mod limits;
 mod slab;
 mod store;
 mod waiting;
@@ -115,6 +118,8 @@ impl Memory {
             warnings: Vec::new(),
             schema: None,
             atomic_push: true,
+            passes_over: true,
+            ages: true,
             limits: LIMITS,
         };
         Self { shared, info, closed: Arc::default() }
@@ -143,6 +148,7 @@ const LIMITS: Limits = Limits {
     max_delay: None,
     max_push: 10_000,
     max_claim: 10_000,
+    max_lease: None,
     time_precision: Duration::from_micros(1),
 };
 
@@ -222,6 +228,10 @@ impl Backend for Memory {
     }
 
     fn inspect(&self) -> Option<&dyn Inspect> {
+        Some(self)
+    }
+
+    fn limiter(&self) -> Option<&dyn Limiter> {
         Some(self)
     }
 

@@ -4,19 +4,24 @@
 //! says.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::batches::Batches;
 use super::facets::{Kept, Leadership, Seen};
 use super::ids::IdMap;
+use super::keys::Keys;
 use super::leases::Leases;
+use super::limits::{Holds, Limited};
 use super::slab::{Slab, Slot};
 use super::waiting::{Queue, Turn};
 use super::wake::News;
 use crate::backend::{
     Cancelled, Claim, Claimed, Extend, Extended, Push, Pushed, QueueClaim, Reap, Reaped, Renewal, Settled, Settlement,
 };
-use crate::job::{Job, JobId, JobSpec, Lease, Name, NewJob, State, WorkerId};
-use crate::policy::{Placement, state};
+use crate::job::{Job, JobId, Lease, Name, NewJob, State, WorkerId};
+use crate::policy::limits::{self, half_for_lanes};
+use crate::policy::{Placement, order, state, unique};
 use crate::time::Timestamp;
 
 /// All that the process remembers.
@@ -25,16 +30,18 @@ pub(super) struct Store {
     /// Every job, wherever it lies.
     pub(super) jobs: Slab<Entry>,
     pub(super) by_id: IdMap<Slot>,
-    /// Waiting jobs in the order of claims.
+    /// Waiting jobs without limits in the order of claims.
     pub(super) queues: BTreeMap<Name, Queue>,
+    /// Waiting jobs with limits, and how their limits stand.
+    pub(super) limited: Limited,
     /// Waiting jobs that expire, by when.
     expiring: BTreeSet<(Timestamp, Slot)>,
     /// Leased jobs by when their lease lapses.
     leases: Leases,
     /// Finished jobs by how long they stay.
     pub(super) finished: BTreeSet<(Shelf, Timestamp, Slot)>,
-    /// The unfinished job of each unique key.
-    holders: HashMap<String, JobId>,
+    /// Which job has which unique key.
+    pub(super) keys: Keys,
     batches: Batches,
     /// The token of the latest lease.
     last_token: u64,
@@ -65,6 +72,8 @@ pub(super) struct Held {
     lapses: Timestamp,
     /// Why the job should stop, once somebody called it off.
     called_off: Option<String>,
+    /// The slots of limits that are free again when it ends.
+    holds: Holds,
 }
 
 /// Finished jobs that retention treats alike.
@@ -94,14 +103,32 @@ impl Store {
         if self.by_id.contains_key(&id) {
             return Pushed::Repeated;
         }
-        if let Err(holder) = self.take_key(&new.spec) {
-            return Pushed::Conflict(holder);
+        if let Some(unique) = &new.spec.unique
+            && let Err(holder) = self.keys.take(unique, id, now)
+        {
+            return if self.replace(holder, new, now, news) {
+                Pushed::Replaced(holder)
+            } else {
+                Pushed::Conflict(holder)
+            };
         }
         let job = Job::received(new, now);
         let slot = self.jobs.insert(Entry { job, place: Place::Waiting });
         self.by_id.insert(id, slot);
         self.lay(slot, Placement::Waiting, now, news);
         Pushed::Stored
+    }
+
+    /// Changes the job that has a key as a push of the same key asks; false where it stays as it is.
+    fn replace(&mut self, holder: JobId, new: &NewJob, now: Timestamp, news: &mut News) -> bool {
+        let Some(slot) = self.by_id.get(&holder).copied() else { return false };
+        let waiting = self.jobs.get(slot).filter(|entry| matches!(entry.place, Place::Waiting));
+        let Some(changed) = waiting.and_then(|entry| unique::replaced(&entry.job, new, now)) else { return false };
+        self.change(slot, now, news, |job| {
+            *job = changed;
+            Placement::Waiting
+        });
+        true
     }
 
     pub(super) fn claim(&mut self, claim: &Claim, now: Timestamp) -> Claimed {
@@ -113,26 +140,59 @@ impl Store {
     }
 
     fn claim_from(&mut self, wish: &QueueClaim, claim: &Claim, now: Timestamp, claimed: &mut Claimed) {
-        let Some(queue) = self.queues.get_mut(&wish.queue).filter(|queue| !queue.paused) else { return };
-        queue.look_at_the_clock(now);
-        let enough = claim.limit.min(claimed.jobs.len().saturating_add(wish.limit));
-        while claimed.jobs.len() < enough
-            && let Some(slot) = queue.pop(now)
-        {
-            let Some(entry) = self.jobs.get_mut(slot) else { continue };
-            // A job that came too late leaves its queue, and waits among the expiring for the reaper.
-            if !state::claimable(&entry.job, now) {
-                continue;
-            }
-            if let Some(expires) = entry.job.expires {
-                self.expiring.remove(&(expires, slot));
-            }
-            self.last_token += 1;
-            let held = Held { token: self.last_token, lapses: now.after(claim.ttl), called_off: None };
-            self.leases.add(held.lapses, slot, held.token);
-            claimed.jobs.push(entry.lease_to(claim.worker, held, now));
+        let name = &wish.queue;
+        self.limited.arrive(name);
+        let Self { queues, limited, jobs, expiring, leases, last_token, keys, .. } = self;
+        let mut queue = queues.get_mut(name);
+        if queue.as_ref().is_some_and(|queue| queue.paused) {
+            return;
         }
-        claimed.next_due = claimed.next_due.into_iter().chain(queue.next_due(now)).min();
+        let before = claimed.jobs.len();
+        let room = claim.limit.saturating_sub(before).min(wish.limit);
+        let of_queue = limited.room_in_queue(name, now);
+        let most = of_queue.map_or(room, |(most, _)| room.min(most));
+        let has_lanes = limited.is_ready(name, now);
+        let part = if has_lanes { most - half_for_lanes(most, now) } else { most };
+        let mut desk = Desk { jobs, expiring, leases, last_token, keys, claim, now, claimed: &mut claimed.jobs };
+        let (mut left, mut free_next) = (most, None);
+        let mut lease_free = |most: usize, limited: &mut Limited, desk: &mut Desk<'_>| {
+            let (mut taken, mut passed_over) = (0, Vec::new());
+            let Some(queue) = queue.as_deref_mut() else { return taken };
+            queue.look_at_the_clock(now);
+            while taken < most
+                && let Some(slot) = queue.pop(now, claim.aging)
+            {
+                // A job that came too late leaves its queue, and waits among the expiring for the reaper.
+                let Some(job) = desk.claimable(slot) else { continue };
+                if claim.unknown.contains(&job.spec.task) {
+                    passed_over.push(Turn::new(job, slot));
+                    continue;
+                }
+                let holds = if of_queue.is_some() { limited.start(&Arc::clone(&job.spec), now) } else { Holds::new() };
+                desk.lease(slot, holds);
+                taken += 1;
+            }
+            free_next = queue.next_due(now);
+            // The last first, so that each goes to the front.
+            passed_over.into_iter().rev().for_each(|turn| queue.insert(turn, now));
+            taken
+        };
+        let free = lease_free(part, limited, &mut desk);
+        left -= free;
+        if has_lanes {
+            left -= limited.serve(name, left, limits::lanes_for(most), &mut desk);
+            if free == part {
+                left -= lease_free(left, limited, &mut desk);
+            }
+            claimed.jobs[before..].sort_by_key(|(_, job)| order::place(job, claim.aging));
+        }
+        let next_due = match limited.room_in_queue(name, now) {
+            Some((0, wait)) => wait,
+            // Lanes of unknown tasks stay in line for others, and are no reason to ask again.
+            _ if left == 0 && most > 0 => Some(Duration::ZERO),
+            _ => free_next.into_iter().chain(limited.next_due(name, now, claim.unknown.is_empty())).min(),
+        };
+        claimed.next_due = claimed.next_due.into_iter().chain(next_due).min();
     }
 
     /// Claims these jobs where they wait and can run.
@@ -142,23 +202,18 @@ impl Store {
             let Some(slot) = self.by_id.get(id).copied() else { continue };
             let runs = self.jobs.get(slot).is_some_and(|Entry { job, place }| {
                 let paused = self.queues.get(&job.spec.queue).is_some_and(|queue| queue.paused);
-                matches!(place, Place::Waiting) && state::claimable(job, now) && !paused
+                let known = !claim.unknown.contains(&job.spec.task);
+                let limited = !job.spec.limits.is_empty() || self.limited.room_in_queue(&job.spec.queue, now).is_some();
+                matches!(place, Place::Waiting) && state::claimable(job, now) && !paused && !limited && known
             });
             if runs {
                 self.lift(slot);
-                taken.extend(self.lease(slot, claim, now));
+                let Self { jobs, expiring, leases, last_token, keys, .. } = self;
+                Desk { jobs, expiring, leases, last_token, keys, claim, now, claimed: &mut taken }
+                    .lease(slot, Holds::new());
             }
         }
         taken
-    }
-
-    /// Gives a lease on a job that was lifted out of its place.
-    fn lease(&mut self, slot: Slot, claim: &Claim, now: Timestamp) -> Option<(Lease, Job)> {
-        let entry = self.jobs.get_mut(slot)?;
-        self.last_token += 1;
-        let held = Held { token: self.last_token, lapses: now.after(claim.ttl), called_off: None };
-        self.leases.add(held.lapses, slot, held.token);
-        Some(entry.lease_to(claim.worker, held, now))
     }
 
     pub(super) fn extend(&mut self, extend: &Extend, now: Timestamp) -> Extended {
@@ -250,7 +305,9 @@ impl Store {
     /// Forgets workers that are gone and queues that hold nothing.
     fn tidy(&mut self, now: Timestamp) {
         self.workers.retain(|_, seen| seen.until > now);
+        self.keys.forget(now);
         self.queues.retain(|_, queue| !queue.is_idle());
+        self.limited.tidy(now);
     }
 
     /// One change of a job: lift it out of its place, let the state machine decide, lay it where that says.
@@ -261,20 +318,26 @@ impl Store {
         news: &mut News,
         decide: impl FnOnce(&mut Job) -> Placement,
     ) -> Placement {
-        let called_off = self.lift(slot);
+        let held = self.lift(slot);
         let Some(entry) = self.jobs.get_mut(slot) else { return Placement::Forgotten };
         let decided = decide(&mut entry.job);
-        let placement = state::heed(&mut entry.job, decided, called_off.as_deref(), now);
+        let called_off = held.as_ref().and_then(|held| held.called_off.as_deref());
+        let placement = state::heed(&mut entry.job, decided, called_off, now);
+        if let Some(held) = held {
+            self.limited.release(&held.holds, news);
+        }
         self.lay(slot, placement, now, news);
         placement
     }
 
-    /// Takes a job out of the indexes of its place; tells why it should stop, if it was running and called off.
-    fn lift(&mut self, slot: Slot) -> Option<String> {
+    /// Takes a job out of the indexes of its place; gives the lease that ends by it, if it was running.
+    fn lift(&mut self, slot: Slot) -> Option<Held> {
         let Entry { job, place } = self.jobs.get_mut(slot)?;
         match place {
             Place::Waiting => {
-                if let Some(queue) = self.queues.get_mut(&job.spec.queue) {
+                if !self.limited.remove(job, slot)
+                    && let Some(queue) = self.queues.get_mut(&job.spec.queue)
+                {
                     queue.remove(Turn::new(job, slot));
                 }
                 if let Some(expires) = job.expires {
@@ -284,7 +347,8 @@ impl Store {
             }
             Place::Leased(held) => {
                 self.leases.remove(held.lapses);
-                held.called_off.take()
+                let Place::Leased(held) = std::mem::replace(place, Place::Waiting) else { return None };
+                Some(held)
             }
             Place::Finished { until } => {
                 self.finished.remove(&shelf(job, *until, slot));
@@ -303,6 +367,9 @@ impl Store {
                 if let Some(expires) = job.expires {
                     self.expiring.insert((expires, slot));
                 }
+                if self.limited.insert(job, slot, now) {
+                    return;
+                }
                 let turn = Turn::new(job, slot);
                 match self.queues.get_mut(&job.spec.queue) {
                     Some(queue) => queue.insert(turn, now),
@@ -312,41 +379,66 @@ impl Store {
             Placement::Finished { until } => {
                 *place = Place::Finished { until };
                 self.finished.insert(shelf(job, until, slot));
-                release_key(&mut self.holders, job);
+                self.keys.ended(job);
                 news.outcomes();
             }
-            Placement::Forgotten => self.forget(slot),
+            Placement::Forgotten => {
+                self.keys.ended(job);
+                self.forget(slot);
+            }
         }
     }
 
     /// Removes a job with all that is kept of it.
     pub(super) fn delete(&mut self, slot: Slot) {
+        if let Some(Entry { job, .. }) = self.jobs.get(slot) {
+            self.keys.free(job);
+        }
+        self.remove(slot);
+    }
+
+    /// Removes a job that nobody needs any more. A unique key that outlives its job stays taken.
+    pub(super) fn remove(&mut self, slot: Slot) {
         self.lift(slot);
         self.forget(slot);
     }
 
     fn forget(&mut self, slot: Slot) {
-        let Some(Entry { job, .. }) = self.jobs.remove(slot) else { return };
-        self.by_id.remove(&job.id());
-        release_key(&mut self.holders, &job);
-    }
-
-    /// Makes a job the holder of its unique key, if it has one; refused with the job that holds it.
-    pub(super) fn take_key(&mut self, spec: &JobSpec) -> Result<(), JobId> {
-        let Some(unique) = &spec.unique else { return Ok(()) };
-        if let Some(holder) = self.holders.get(&unique.key) {
-            return Err(*holder);
+        if let Some(Entry { job, .. }) = self.jobs.remove(slot) {
+            self.by_id.remove(&job.id());
         }
-        self.holders.insert(unique.key.clone(), spec.id);
-        Ok(())
     }
 }
 
-fn release_key(holders: &mut HashMap<String, JobId>, job: &Job) {
-    if let Some(unique) = &job.spec.unique
-        && holders.get(&unique.key) == Some(&job.id())
-    {
-        holders.remove(&unique.key);
+/// What a claim writes to while it leases jobs.
+pub(super) struct Desk<'a> {
+    pub(super) now: Timestamp,
+    jobs: &'a mut Slab<Entry>,
+    expiring: &'a mut BTreeSet<(Timestamp, Slot)>,
+    leases: &'a mut Leases,
+    last_token: &'a mut u64,
+    keys: &'a mut Keys,
+    pub(super) claim: &'a Claim,
+    claimed: &'a mut Vec<(Lease, Job)>,
+}
+
+impl Desk<'_> {
+    /// The job in this slot, if it can be handed out.
+    pub(super) fn claimable(&self, slot: Slot) -> Option<&Job> {
+        self.jobs.get(slot).map(|entry| &entry.job).filter(|job| state::claimable(job, self.now))
+    }
+
+    /// Leases a job that lies in no queue and no lane.
+    pub(super) fn lease(&mut self, slot: Slot, holds: Holds) {
+        let Some(entry) = self.jobs.get_mut(slot) else { return };
+        if let Some(expires) = entry.job.expires {
+            self.expiring.remove(&(expires, slot));
+        }
+        *self.last_token += 1;
+        let held = Held { token: *self.last_token, lapses: self.now.after(self.claim.ttl), called_off: None, holds };
+        self.leases.add(held.lapses, slot, held.token);
+        self.keys.claimed(&entry.job);
+        self.claimed.push(entry.lease_to(self.claim.worker, held, self.now));
     }
 }
 

@@ -27,6 +27,7 @@ fn new_job(queue: &str, due: When) -> NewJob {
         backoff: Backoff::DEFAULT,
         keep_result: None,
         unique: None,
+        limits: Vec::new(),
         headers: std::collections::BTreeMap::default(),
         tags: Vec::new(),
         parent: None,
@@ -40,7 +41,7 @@ fn push_of(jobs: Vec<NewJob>) -> Push {
 
 fn claim_of(queue: &str, limit: usize) -> Claim {
     let queues = vec![QueueClaim { queue: name(queue), limit }];
-    Claim { worker: WorkerId::new(), queues, limit, ttl: TTL, max_crashes: 3 }
+    Claim { worker: WorkerId::new(), queues, limit, unknown: vec![], ttl: TTL, max_crashes: 3, aging: None }
 }
 
 async fn complete(memory: &Memory, claimed: Claimed) -> Vec<Settled> {

@@ -2,11 +2,14 @@
 //! looks at them.
 
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::slab::Slot;
 use crate::job::{Job, JobId};
+use crate::policy::order;
 use crate::time::Timestamp;
 
 /// The jobs that wait in one queue.
@@ -63,9 +66,15 @@ impl Queue {
     }
 
     /// Takes out the next job that is due. Those whose due time a clock that was turned back has moved away wait again.
-    pub(super) fn pop(&mut self, now: Timestamp) -> Option<Slot> {
+    pub(super) fn pop(&mut self, now: Timestamp, aging: Option<Duration>) -> Option<Slot> {
         loop {
-            let mut first = self.ready.first_entry()?;
+            let mut first = match self.next_among_levels(aging) {
+                None => self.ready.first_entry()?,
+                Some(place) => match self.ready.entry(place) {
+                    Entry::Occupied(first) => first,
+                    Entry::Vacant(_) => return None,
+                },
+            };
             let (priority, due) = *first.key();
             if due > now {
                 pour(first.remove(), self.future.entry((due, priority)).or_default());
@@ -79,6 +88,19 @@ impl Queue {
                 return Some(slot);
             }
         }
+    }
+
+    /// Where aging decides: the place of the first job, found among the first jobs of each priority.
+    fn next_among_levels(&self, aging: Option<Duration>) -> Option<(Reverse<i16>, Timestamp)> {
+        aging?;
+        let first = self.ready.first_key_value();
+        let levels = std::iter::successors(first, |((priority, _), _)| {
+            let rest = (Bound::Excluded((*priority, Timestamp::from_micros(i64::MAX))), Bound::Unbounded);
+            self.ready.range(rest).next()
+        });
+        let turn = |(priority, due): (Reverse<i16>, Timestamp)| order::Turn::new(priority.0, due, aging);
+        let (place, _) = levels.min_by_key(|(place, peers)| (turn(**place), peers.front().map(|(id, _)| *id)))?;
+        Some(*place)
     }
 
     /// How long until a job is due; zero when one is.

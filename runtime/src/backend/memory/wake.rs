@@ -110,6 +110,10 @@ impl Wake for Memory {
         self.check_open()?;
         Ok(Box::new(MemoryListener { mailbox: self.shared.listeners.add(), closed: Arc::clone(&self.closed) }))
     }
+
+    async fn tell(&self, hints: &[Hint]) -> Result<()> {
+        self.operate(|_, _, news| hints.iter().for_each(|hint| news.add(hint.clone())))
+    }
 }
 
 struct MemoryListener {

@@ -1,10 +1,13 @@
 //! What a URL says: where the broker is, and under which names the queues lie there.
 
+use std::time::Duration;
+
 use lapin::uri::{AMQPScheme, AMQPUri};
 
 use crate::backend::location::masked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Name;
+use crate::time::parse_duration;
 
 /// What a URL asks for.
 #[derive(Clone)]
@@ -16,6 +19,8 @@ pub(super) struct Address {
     /// What the names of all queues and exchanges begin with.
     pub(super) prefix: Name,
     pub(super) queues: Queues,
+    /// How long the broker lets a message be unacknowledged.
+    pub(super) consumer_timeout: Duration,
 }
 
 /// How the broker keeps queues.
@@ -29,6 +34,9 @@ pub(super) enum Queues {
 
 /// The longest prefix, so that the longest queue's name still fits into AMQP's 255 bytes.
 const LONGEST_PREFIX: usize = 64;
+
+/// What the broker's `consumer_timeout` is unless configured.
+const CONSUMER_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// Seconds without a sign of life after which a peer is asked for one; twice of it, and the peer counts as gone.
 const HEARTBEAT: u16 = 10;
@@ -57,6 +65,7 @@ impl Address {
             location: location.clone(),
             prefix: Name::new("taskwright")?,
             queues: Queues::Classic,
+            consumer_timeout: CONSUMER_TIMEOUT,
         };
         let mut of_driver = Vec::new();
         for option in options.split('&').filter(|option| !option.is_empty()) {
@@ -64,11 +73,13 @@ impl Address {
             match key {
                 "prefix" => address.prefix = prefix(value)?,
                 "queues" => address.queues = queues(value)?,
+                "consumer_timeout" => address.consumer_timeout = consumer_timeout(value)?,
                 "heartbeat" | "connection_timeout" | "frame_max" | "channel_max" | "auth_mechanism" => {
                     of_driver.push(option);
                 }
                 _ => {
-                    let known = "prefix, queues, heartbeat, connection_timeout, frame_max, channel_max, auth_mechanism";
+                    let known = "prefix, queues, consumer_timeout, heartbeat, connection_timeout, frame_max, channel_max, \
+                                 auth_mechanism";
                     return Err(wrong(&format!("has the option {key}, which is not known; the options are {known}")));
                 }
             }
@@ -107,13 +118,25 @@ fn queues(value: &str) -> Result<Queues> {
     }
 }
 
+fn consumer_timeout(value: &str) -> Result<Duration> {
+    parse_duration(value).ok().filter(|timeout| !timeout.is_zero()).ok_or_else(|| {
+        Error::invalid(format!(
+            "consumer_timeout={value} is no duration; it is as in the broker's configuration, such as 2h"
+        ))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn url_is_read_with_its_options() {
-        let address = Address::parse("rabbitmq://ada:pass%2Fword@broker:5673/jobs?prefix=app-1&queues=quorum").unwrap();
+        let address = Address::parse(
+            "rabbitmq://ada:pass%2Fword@broker:5673/jobs?prefix=app-1&queues=quorum&consumer_timeout=2h",
+        )
+        .unwrap();
+        assert_eq!(address.consumer_timeout, Duration::from_hours(2));
         let authority = &address.uri.authority;
         assert_eq!((authority.host.as_str(), authority.port, address.uri.vhost.as_str()), ("broker", 5673, "jobs"));
         assert_eq!(authority.userinfo.password, "pass/word");
@@ -126,6 +149,7 @@ mod tests {
         let address = Address::parse("amqp://localhost").unwrap();
         assert_eq!((address.uri.vhost.as_str(), address.uri.authority.port), ("/", 5672));
         assert_eq!((address.prefix.as_str(), address.queues), ("taskwright", Queues::Classic));
+        assert_eq!(address.consumer_timeout, CONSUMER_TIMEOUT);
         assert_eq!(address.uri.query.heartbeat, Some(HEARTBEAT));
     }
 
@@ -137,6 +161,7 @@ mod tests {
             ("amqp://ada:hunter2@host/?queues=fast", "it is classic or quorum"),
             ("amqp://ada:hunter2@host/?prefix=a/b", "is not a prefix of queues"),
             ("amqp://ada:hunter2@host/?prefix=", "is not a prefix of queues"),
+            ("amqp://ada:hunter2@host/?consumer_timeout=long", "consumer_timeout=long is no duration"),
             ("amqp://ada:hunter2@host/?quorum=yes", "option quorum"),
             ("amqp://ada:hunter2@host:many/", "can't be read"),
             ("amqp://ada:hunter2@host/?heartbeat=often", "can't be read"),

@@ -28,9 +28,10 @@ use super::message::{Message, id_in};
 use super::topology::Place;
 use super::wake::{Ears, News};
 use super::whole;
+use crate::backend::listeners::Both;
 use crate::backend::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Hint, Info, Inspect, Leader, Ledger, Listener, Push,
-    Pushed, QueueClaim, Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Hint, Info, Inspect, Leader, Ledger, Limiter,
+    Listener, Push, Pushed, QueueClaim, Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Job, JobId, Lease, NewJob, When};
@@ -70,7 +71,8 @@ impl Carried {
         let address = Address::parse(url)?;
         if store.ledger().is_none() {
             let name = store.info().name;
-            let message = format!("{name} can't be the store behind rabbitmq; name an SQLite or Postgres database");
+            let message =
+                format!("{name} can't be the store behind rabbitmq; name an SQLite, MySQL, Postgres or Redis store");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let info = Info {
@@ -83,7 +85,7 @@ impl Carried {
         Ok(Self { info, store, carrier, ears: Ears::default(), claims: AtomicUsize::new(0) })
     }
 
-    fn tell(&self, news: News) -> impl Future<Output = Result<()>> + Send + 'static {
+    fn spread(&self, news: News) -> impl Future<Output = Result<()>> + Send + 'static {
         let carrier = Arc::clone(&self.carrier);
         whole(async move {
             // Who could be told will look by themselves.
@@ -151,6 +153,24 @@ impl Round {
         }
         self.put_in_order(&mut jobs);
         Ok(Claimed { jobs, next_due })
+    }
+
+    /// Where priorities age the store says what goes first, and the broker lets go of one message for each job, so that
+    /// none pile up there. Whose they were is no matter: the store finds every job without them.
+    async fn run_aged(self) -> Result<Claimed> {
+        let claimed = self.store.claim(&self.claim).await?;
+        for queue in &self.claim.queues {
+            let count = claimed.jobs.iter().filter(|(_, job)| job.spec.queue == queue.queue).count();
+            if count == 0 {
+                continue;
+            }
+            let place = Place::Ids(queue.queue.clone());
+            // What has a lease must be heard of, whatever is the matter with the broker.
+            if let Ok(Some((_, deliveries))) = self.carrier.while_there(self.carrier.broker.take(&place, count)).await {
+                acknowledge(deliveries.iter().map(|delivery| &delivery.acker)).await;
+            }
+        }
+        Ok(claimed)
     }
 
     /// Jobs of a queue whose ids the broker has.
@@ -225,11 +245,15 @@ impl Backend for Carried {
 
     async fn push(&self, push: &Push) -> Result<Vec<Pushed>> {
         let pushed = self.store.push(push).await?;
-        let booked = push.jobs.iter().zip(&pushed).filter(|(_, pushed)| !matches!(pushed, Pushed::Conflict(_)));
         let (mut messages, mut news) = (Vec::new(), News::default());
-        for (job, _) in booked {
+        for (job, pushed) in push.jobs.iter().zip(&pushed) {
+            if matches!(pushed, Pushed::Conflict(_)) {
+                continue;
+            }
             news.jobs(&job.spec.queue);
-            if is_due(job) {
+            // One that was replaced has its message, or will be found where it waits; what counts against a limit is
+            // never taken by its id.
+            if is_due(job) && job.spec.limits.is_empty() && !matches!(pushed, Pushed::Replaced(_)) {
                 messages.push(Message::id(&self.carrier.broker.topology, &job.spec));
             }
         }
@@ -249,7 +273,7 @@ impl Backend for Carried {
         let store_first = self.claims.fetch_add(1, Ordering::Relaxed) % STORE_FIRST == STORE_FIRST - 1;
         let (store, carrier) = (Arc::clone(&self.store), Arc::clone(&self.carrier));
         let round = Round { store, carrier, claim: claim.clone() };
-        whole(round.run(store_first)).await
+        if claim.aging.is_some() { whole(round.run_aged()).await } else { whole(round.run(store_first)).await }
     }
 
     async fn extend(&self, extend: &Extend) -> Result<Extended> {
@@ -269,7 +293,7 @@ impl Backend for Carried {
                 _ => news.outcomes(),
             }
         }
-        self.tell(news).await?;
+        self.spread(news).await?;
         Ok(settled)
     }
 
@@ -280,7 +304,7 @@ impl Backend for Carried {
             news.outcomes();
             news.control();
         }
-        self.tell(news).await?;
+        self.spread(news).await?;
         Ok(cancelled)
     }
 
@@ -290,7 +314,7 @@ impl Backend for Carried {
         if reaped.returned + reaped.discarded + reaped.expired > 0 {
             news.everything();
         }
-        self.tell(news).await?;
+        self.spread(news).await?;
         Ok(reaped)
     }
 
@@ -315,6 +339,10 @@ impl Backend for Carried {
         self.store.inspect()
     }
 
+    fn limiter(&self) -> Option<&dyn Limiter> {
+        self.store.limiter()
+    }
+
     fn ledger(&self) -> Option<&dyn Ledger> {
         self.store.ledger()
     }
@@ -336,29 +364,15 @@ impl Wake for Carried {
         if of_store.is_none() && of_broker.is_none() {
             return Err(Error::unavailable("the broker that brings hints is away"));
         }
-        Ok(Box::new(BothListener { of_store, of_broker }))
+        Ok(Box::new(Both { first: of_store, second: of_broker }))
     }
-}
 
-/// Hears what either of the two says, and ends with either.
-struct BothListener {
-    of_store: Option<Box<dyn Listener>>,
-    of_broker: Option<Box<dyn Listener>>,
-}
-
-#[async_trait]
-impl Listener for BothListener {
-    async fn next(&mut self) -> Result<Hint> {
-        async fn of(listener: &mut Option<Box<dyn Listener>>) -> Result<Hint> {
-            match listener {
-                Some(listener) => listener.next().await,
-                None => std::future::pending().await,
-            }
-        }
-        // Both may be dropped while they wait, so neither loses a hint when the other wins.
-        tokio::select! {
-            hint = of(&mut self.of_store) => hint,
-            hint = of(&mut self.of_broker) => hint,
+    /// Both ways, as whoever listens hears both.
+    async fn tell(&self, hints: &[Hint]) -> Result<()> {
+        self.spread(News::of(hints)).await?;
+        match self.store.wake() {
+            Some(wake) => wake.tell(hints).await,
+            None => Ok(()),
         }
     }
 }

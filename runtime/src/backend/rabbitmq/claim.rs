@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use lapin::message::Delivery;
 
-use super::broker::{Broker, Source, acknowledge};
+use super::broker::{Broker, Source, acknowledge, give_back};
 use super::epoch::Epoch;
 use super::leases::Leases;
 use super::message::{Message, left_to_wait, read};
 use super::topology::Place;
 use super::{RabbitMq, whole};
-use crate::backend::{Claim, Claimed, QueueClaim};
+use crate::backend::{Claim, Claimed, Keeper, QueueClaim};
 use crate::error::Result;
 use crate::job::{Job, Lease};
 use crate::policy::state::{self, Placement};
@@ -23,6 +23,7 @@ impl RabbitMq {
         let round = Round {
             broker: Arc::clone(&self.broker),
             leases: Arc::clone(&self.leases),
+            keeper: self.keeper.clone(),
             claim: claim.clone(),
             epoch: self.broker.epoch().await?,
             now: self.clock.now(),
@@ -36,6 +37,7 @@ impl RabbitMq {
 struct Round {
     broker: Arc<Broker>,
     leases: Arc<Leases>,
+    keeper: Option<Keeper>,
     claim: Claim,
     epoch: Epoch,
     now: Timestamp,
@@ -46,12 +48,15 @@ struct Passed {
     delivery: Delivery,
     /// What takes its place.
     instead: Option<Message>,
+    /// Its job, if that has ended.
+    ended: Option<Job>,
 }
 
 /// What becomes of a message that was taken.
 enum Fate {
     Runs(Box<Job>),
-    Ends,
+    /// It has ended, with a message for dead letters or without.
+    Ends(Box<Job>, Option<Box<Message>>),
     Becomes(Box<Message>),
 }
 
@@ -97,8 +102,10 @@ impl Round {
         for delivery in deliveries {
             match self.judge(&delivery) {
                 Fate::Runs(job) => found.push((*job, delivery)),
-                Fate::Ends => passed.push(Passed { delivery, instead: None }),
-                Fate::Becomes(message) => passed.push(Passed { delivery, instead: Some(*message) }),
+                Fate::Ends(job, message) => {
+                    passed.push(Passed { delivery, instead: message.map(|message| *message), ended: Some(*job) });
+                }
+                Fate::Becomes(message) => passed.push(Passed { delivery, instead: Some(*message), ended: None }),
             }
         }
         found.sort_by_key(|(job, _)| (std::cmp::Reverse(job.spec.priority), job.due, job.id()));
@@ -108,15 +115,16 @@ impl Round {
     fn judge(&self, delivery: &Delivery) -> Fate {
         let topology = &self.broker.topology;
         // What can't be read or written is set aside as it came.
-        let becomes = |message: Result<Message>| {
-            Fate::Becomes(Box::new(message.unwrap_or_else(|_| Message::unreadable(topology, delivery))))
-        };
+        let or_unreadable =
+            |message: Result<Message>| Box::new(message.unwrap_or_else(|_| Message::unreadable(topology, delivery)));
+        let becomes = |message| Fate::Becomes(or_unreadable(message));
         let mut job = match read(delivery) {
             Ok(job) => job,
             Err(error) => return becomes(Err(error)),
         };
         if state::is_expired(&job, self.now) {
-            return Fate::Ends;
+            state::expire(&mut job, self.now);
+            return Fate::Ends(Box::new(job), None);
         }
         let left = left_to_wait(delivery, &job, self.now);
         if !left.is_zero() {
@@ -132,21 +140,30 @@ impl Round {
         // Somebody had it, and is gone.
         state::claim(&mut job, self.claim.worker, self.now);
         (job.worker, job.claimed) = (None, None);
-        becomes(match state::crash(&mut job, self.claim.max_crashes, self.now) {
-            Placement::Waiting => Message::waiting(topology, &job, Duration::ZERO),
-            Placement::Finished { .. } | Placement::Forgotten => Message::dead(topology, &job),
-        })
+        match state::crash(&mut job, self.claim.max_crashes, self.now) {
+            Placement::Waiting => becomes(Message::waiting(topology, &job, Duration::ZERO)),
+            Placement::Finished { .. } | Placement::Forgotten => {
+                let dead = or_unreadable(Message::dead(topology, &job));
+                Fate::Ends(Box::new(job), Some(dead))
+            }
+        }
     }
 
     async fn pass_on(&self, passed: Vec<Passed>, source: &Source) -> Result<()> {
         if passed.is_empty() {
             return Ok(());
         }
-        let mut messages = Vec::new();
-        let mut ackers = Vec::new();
-        for Passed { delivery, instead } in passed {
+        let (mut messages, mut ackers, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+        for Passed { delivery, instead, ended } in passed {
             messages.extend(instead);
             ackers.push(delivery.acker);
+            jobs.extend(ended);
+        }
+        if let Some(keeper) = &self.keeper
+            && let Err(error) = keeper.settle(&jobs, self.now).await
+        {
+            give_back(&ackers).await;
+            return Err(error);
         }
         self.broker.send(&messages).await?;
         acknowledge(&ackers).await;

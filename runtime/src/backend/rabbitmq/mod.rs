@@ -19,6 +19,7 @@
 //! - `prefix=NAME`: what the names of all queues and exchanges begin with; `taskwright` unless given.
 //! - `queues=classic` (the default): durable queues on one node, which know priorities.
 //!   `queues=quorum`: queues on a majority of the nodes of a cluster, in which priorities mean nothing.
+//! - `consumer_timeout=30m` (the default): the broker's setting of that name, which it tells nobody.
 //! - `heartbeat`, `connection_timeout`, `frame_max`, `channel_max`, `auth_mechanism`: as in other AMQP clients.
 //!
 //! # What it keeps of the contract
@@ -34,9 +35,14 @@
 //! - A message that comes back because its worker's connection was lost counts as a crash.
 //!   The broker notices a dead worker at once when its machine lives on, and after twice the heartbeat (20 s) otherwise;
 //!   [`reap`](Backend::reap) gives back the lapsed leases of its own process.
-//! - A job that runs for longer than the broker's `consumer_timeout`, half an hour unless configured, is taken back.
+//! - A job that runs for longer than the broker's `consumer_timeout`, half an hour unless configured, would be taken back,
+//!   with all that came on its channel.
+//!   So a worker refuses tasks with a longer timeout, and ends other attempts before that.
 //! - A dead letter goes to the queue `PREFIX/dead`, where it lies for 30 days.
-//! - Unique keys are refused, as is calling off; no outcome is kept.
+//! - Unique keys are refused, as is calling off.
+//! - No outcome is kept, unless another backend [keeps](RabbitMq::keeping) them: then a push marks its jobs as pending
+//!   there before it is sent, and a job's outcome is kept before its message is acknowledged, also where nobody settles
+//!   it, since it expired, or was found to be poison.
 
 mod address;
 mod broker;
@@ -64,8 +70,8 @@ use self::leases::Leases;
 use self::topology::Rung;
 use self::wake::Ears;
 use super::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limits, Push, Pushed,
-    Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Keeper, Leader, Ledger, Limiter,
+    Limits, Push, Pushed, Reap, Reaped, Results, Settled, Settlement, Transaction, Wake, no_aging,
 };
 use crate::error::{Error, Result};
 use crate::time::Clock;
@@ -79,6 +85,8 @@ pub struct RabbitMq {
     /// Held while leases are ended, so that a repeated settlement waits for the first.
     ending: Arc<tokio::sync::Mutex<()>>,
     ears: Ears,
+    /// Who is told of every job before it is sent and before it is let go.
+    keeper: Option<Keeper>,
 }
 
 impl RabbitMq {
@@ -102,7 +110,15 @@ impl RabbitMq {
         let address = Address::parse(url)?;
         let info = info(&address);
         let broker = Arc::new(Broker::connect(address).await?);
-        Ok(Self { info, clock, broker, leases: Arc::new(Leases::new()), ending: Arc::default(), ears: Ears::default() })
+        let (leases, ears) = (Arc::new(Leases::new()), Ears::default());
+        Ok(Self { info, clock, broker, leases, ending: Arc::default(), ears, keeper: None })
+    }
+
+    /// Leaves outcomes with this keeper; [`ResultsApart::of_carrier`](super::ResultsApart::of_carrier) lets them be asked
+    /// for.
+    #[must_use]
+    pub fn keeping(self, keeper: Keeper) -> Self {
+        Self { keeper: Some(keeper), ..self }
     }
 }
 
@@ -121,11 +137,14 @@ fn info(address: &Address) -> Info {
         warnings,
         schema: None,
         atomic_push: false,
+        passes_over: false,
+        ages: false,
         limits: Limits {
             max_payload: 8 << 20,
             max_delay: None,
             max_push: 5_000,
             max_claim: 1_000,
+            max_lease: Some(address.consumer_timeout),
             time_precision: Rung::SHORTEST,
         },
     }
@@ -148,6 +167,9 @@ impl Backend for RabbitMq {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed> {
+        if claim.aging.is_some() {
+            return Err(no_aging(self.info.name));
+        }
         self.claim_jobs(claim).await
     }
 
@@ -190,6 +212,11 @@ impl Backend for RabbitMq {
     }
 
     fn inspect(&self) -> Option<&dyn Inspect> {
+        None
+    }
+
+    /// `None`: a broker does not know what runs elsewhere.
+    fn limiter(&self) -> Option<&dyn Limiter> {
         None
     }
 

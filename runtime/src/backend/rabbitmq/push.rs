@@ -6,13 +6,14 @@ use super::error::needs_a_store;
 use super::message::Message;
 use super::wake::News;
 use super::{RabbitMq, whole};
-use crate::backend::{Push, Pushed};
+use crate::backend::{Push, Pushed, refuse_limits};
 use crate::error::Result;
 use crate::job::{Job, NewJob, When};
 use crate::time::Timestamp;
 
 impl RabbitMq {
     pub(super) async fn push_jobs(&self, push: &Push) -> Result<Vec<Pushed>> {
+        refuse_limits(push, "rabbitmq")?;
         if push.jobs.iter().any(|job| job.spec.unique.is_some()) {
             return Err(needs_a_store("keeps no unique keys"));
         }
@@ -28,8 +29,12 @@ impl RabbitMq {
             Message::waiting(&self.broker.topology, job, *wait)
         });
         let messages = messages.collect::<Result<Vec<_>>>()?;
-        let broker = Arc::clone(&self.broker);
+        let jobs: Vec<_> = jobs.into_iter().map(|(job, _)| job).collect();
+        let (broker, keeper) = (Arc::clone(&self.broker), self.keeper.clone());
         whole(async move {
+            if let Some(keeper) = keeper {
+                keeper.mark(&jobs, now).await?;
+            }
             broker.send(&messages).await?;
             let _ = news.tell(&broker).await;
             Ok(())

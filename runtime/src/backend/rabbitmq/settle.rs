@@ -18,22 +18,25 @@ use crate::time::Timestamp;
 #[derive(Default)]
 struct Ends {
     held: Vec<Held>,
+    /// As they are from now on.
+    jobs: Vec<Job>,
     messages: Vec<Message>,
     news: News,
 }
 
 impl Ends {
-    fn add(&mut self, topology: &Topology, held: Held, job: &Job, placement: Placement, now: Timestamp) -> Result<()> {
+    fn add(&mut self, topology: &Topology, held: Held, job: Job, placement: Placement, now: Timestamp) -> Result<()> {
         if placement == Placement::Waiting {
             let wait = job.due.since(now);
             if wait.is_zero() {
                 self.news.jobs(&job.spec.queue);
             }
-            self.messages.push(Message::waiting(topology, job, wait)?);
+            self.messages.push(Message::waiting(topology, &job, wait)?);
         } else if job.state == State::Discarded {
-            self.messages.push(Message::dead(topology, job)?);
+            self.messages.push(Message::dead(topology, &job)?);
         }
         self.held.push(held);
+        self.jobs.push(job);
         Ok(())
     }
 }
@@ -55,10 +58,10 @@ impl RabbitMq {
             };
             let mut job = held.job.clone();
             let placement = state::settle(&mut job, &settlement.verdict, now);
-            ends.add(&self.broker.topology, held, &job, placement, now)?;
+            ends.add(&self.broker.topology, held, job, placement, now)?;
             settled.push(Settled::Applied);
         }
-        self.end(ends, ending).await?;
+        self.end(ends, ending, now).await?;
         Ok(settled)
     }
 
@@ -78,16 +81,19 @@ impl RabbitMq {
             } else {
                 reaped.discarded += 1;
             }
-            ends.add(&self.broker.topology, held, &job, placement, now)?;
+            ends.add(&self.broker.topology, held, job, placement, now)?;
         }
-        self.end(ends, ending).await?;
+        self.end(ends, ending, now).await?;
         Ok(reaped)
     }
 
-    /// Sends what the jobs become, and then lets go of what they were.
-    async fn end(&self, ends: Ends, ending: tokio::sync::OwnedMutexGuard<()>) -> Result<()> {
-        let (broker, leases) = (Arc::clone(&self.broker), Arc::clone(&self.leases));
+    /// Keeps and sends what the jobs become, and then lets go of what they were.
+    async fn end(&self, ends: Ends, ending: tokio::sync::OwnedMutexGuard<()>, now: Timestamp) -> Result<()> {
+        let (broker, leases, keeper) = (Arc::clone(&self.broker), Arc::clone(&self.leases), self.keeper.clone());
         whole(async move {
+            if let Some(keeper) = keeper {
+                keeper.settle(&ends.jobs, now).await?;
+            }
             broker.send(&ends.messages).await?;
             let acked = acknowledge(ends.held.iter().map(|held| &held.acker)).await;
             for held in &ends.held {

@@ -49,6 +49,20 @@ impl News {
         self.words.insert(EVERYTHING);
     }
 
+    /// What these hints say.
+    pub(super) fn of(hints: &[Hint]) -> Self {
+        let mut news = Self::default();
+        for hint in hints {
+            match hint {
+                Hint::Jobs(queue) => news.jobs(queue),
+                Hint::Outcomes => news.outcomes(),
+                Hint::Control => news.control(),
+                Hint::Everything => news.everything(),
+            }
+        }
+        news
+    }
+
     /// Tells it to all processes. What can't be told is found by polling.
     pub(super) async fn tell(self, broker: &Broker) -> Result<()> {
         let lines: Vec<_> = self.queues.iter().map(Name::as_str).chain(self.words).collect();
@@ -108,6 +122,11 @@ async fn pass_on(mut consumer: Consumer, sender: broadcast::Sender<Hint>) {
 impl Wake for RabbitMq {
     async fn listen(&self) -> Result<Box<dyn Listener>> {
         self.ears.listen(&self.broker).await
+    }
+
+    async fn tell(&self, hints: &[Hint]) -> Result<()> {
+        self.broker.check_open()?;
+        News::of(hints).tell(&self.broker).await
     }
 }
 

@@ -33,6 +33,8 @@
 //! What becomes of a job is decided here, by [`policy::state`](crate::policy::state), and the script writes it if the
 //! lease, or the record that was read, is still the same.
 //! It decides without knowing what time it is: `present` says how.
+//! What limits leave room for is decided in the script (`lua/limits.lua`), as [`policy::limits`](crate::policy::limits)
+//! has it: what was read could be taken by another before it is written.
 //!
 //! One connection carries all commands, another listens for hints; each is made anew when it broke.
 //! In a cluster any node may be named: the connection follows the keys to the node that has them.
@@ -45,11 +47,11 @@ use self::connect::Settings;
 use self::link::Link;
 use self::wake::Ear;
 use crate::backend::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limits, Push, Pushed,
-    Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limiter, Limits, Push,
+    Pushed, Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
 };
 use crate::error::Result;
-use crate::job::Job;
+use crate::job::{Unique, Until};
 use crate::time::Clock;
 
 mod answer;
@@ -61,6 +63,7 @@ mod error;
 mod extend;
 mod inspect;
 mod leader;
+mod limits;
 mod link;
 mod moves;
 mod present;
@@ -115,6 +118,8 @@ impl Redis {
             warnings: server.warnings,
             schema: Some(server.schema),
             atomic_push: true,
+            passes_over: true,
+            ages: true,
             limits: LIMITS,
         };
         Ok(Self { info, link, ear: Ear::default() })
@@ -126,12 +131,23 @@ const LIMITS: Limits = Limits {
     max_delay: None,
     max_push: MOST_TOGETHER,
     max_claim: MOST_TOGETHER,
+    max_lease: None,
     time_precision: std::time::Duration::from_micros(1),
 };
 
-/// A job's unique key as scripts take it: after a `k`, so that no key is told from an empty one.
-fn unique(job: &Job) -> String {
-    job.spec.unique.as_ref().map(|unique| format!("k{}", unique.key)).unwrap_or_default()
+/// A unique key as scripts take it: after how long it is taken, so that no key is told from an empty one.
+fn key(unique: Option<&Unique>) -> Vec<u8> {
+    let Some(Unique { key, until, .. }) = unique else { return Vec::new() };
+    let until = match until {
+        Until::Done => b"d".to_vec(),
+        Until::Started => b"s".to_vec(),
+        Until::Elapsed(window) => {
+            // As `policy::unique::ends` has it.
+            let micros = i64::try_from(window.as_micros()).unwrap_or(i64::MAX).max(1);
+            [&b"t"[..], &micros.to_be_bytes()].concat()
+        }
+    };
+    [&until, key.as_bytes()].concat()
 }
 
 impl fmt::Debug for Redis {
@@ -199,9 +215,12 @@ impl Backend for Redis {
         Some(self)
     }
 
-    /// `None`: no script takes jobs by their ids yet.
+    fn limiter(&self) -> Option<&dyn Limiter> {
+        Some(self)
+    }
+
     fn ledger(&self) -> Option<&dyn Ledger> {
-        None
+        Some(self)
     }
 
     /// `None`: no transaction spans what the caller does and what a script does.

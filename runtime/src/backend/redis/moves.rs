@@ -7,10 +7,10 @@ use super::error::strange;
 use super::record::version;
 use super::scripts::MOVE;
 use super::settle::arg_place;
-use super::{MOST_TOGETHER, Redis};
+use super::{MOST_TOGETHER, Redis, key};
 use crate::error::Result;
 use crate::job::Job;
-use crate::policy::Placement;
+use crate::policy::{Placement, unique};
 
 /// A job that was read, and what it should become.
 pub(super) struct Move {
@@ -45,7 +45,15 @@ impl Redis {
             let mut call = self.link.call(&MOVE);
             for Move { version, job, placement } in some {
                 call.arg(job.id().as_bytes()).arg(version);
-                arg_place(&mut call, job, *placement)?;
+                let unique = match placement {
+                    Placement::Waiting => unique::needed_by_retry(job),
+                    Placement::Finished { .. } => {
+                        job.spec.unique.as_ref().filter(|unique| unique::is_freed_by_end(unique))
+                    }
+                    // Deleted by hand.
+                    Placement::Forgotten => job.spec.unique.as_ref(),
+                };
+                arg_place(&mut call, job, *placement, &key(unique))?;
             }
             for answer in list(self.link.run(&call).await?)? {
                 answers.push(match answer {

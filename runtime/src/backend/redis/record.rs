@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::present::resolve;
 use crate::codec::{Codec, Payload};
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{Attempt, Ending, Failure, FailureKind, Job, JobId, JobSpec, Name, Progress, State, Unique, WorkerId};
+use crate::job::{
+    Attempt, Ending, Failure, FailureKind, Job, JobId, JobLimit, JobSpec, Name, Progress, State, Unique, WorkerId,
+};
 use crate::policy::{Backoff, state};
 use crate::time::Timestamp;
 
@@ -53,6 +55,8 @@ struct Extras {
     max_attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unique: Option<Unique>,
+    #[serde(skip_serializing_if = "is_default")]
+    limits: Vec<JobLimit>,
     #[serde(skip_serializing_if = "is_default")]
     headers: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "is_default")]
@@ -203,6 +207,7 @@ fn stored(id: JobId, record: &[u8], now: Timestamp) -> Result<Stored> {
         backoff: extras.backoff,
         keep_result: extras.keep,
         unique: extras.unique,
+        limits: extras.limits,
         headers: extras.headers,
         tags: extras.tags,
         parent: extras.parent,
@@ -292,6 +297,7 @@ fn wreck(id: JobId, record: &[u8], error: &Error) -> Job {
             backoff: Backoff::DEFAULT,
             keep_result: None,
             unique: None,
+            limits: Vec::new(),
             headers: BTreeMap::new(),
             tags: Vec::new(),
             parent: None,
@@ -327,6 +333,7 @@ impl Extras {
             keep: spec.keep_result,
             max_attempts: (spec.max_attempts != job.attempt_limit).then_some(spec.max_attempts),
             unique: spec.unique.clone(),
+            limits: spec.limits.clone(),
             headers: spec.headers.clone(),
             tags: spec.tags.clone(),
             parent: spec.parent,

@@ -27,6 +27,8 @@ impl Results for Redis {
     async fn keep(&self, outcomes: &[KeptOutcome]) -> Result<()> {
         for some in outcomes.chunks(MOST_TOGETHER) {
             let mut call = self.link.call(&KEEP);
+            let has_ended = some.iter().any(|kept| kept.outcome.state.is_terminal());
+            call.arg(if has_ended { "ended" } else { "pending" });
             for KeptOutcome { outcome, ttl } in some {
                 call.arg(outcome.id.as_bytes()).arg(outcome.attempt).arg(micros(*ttl)).arg(encode(outcome)?);
             }
@@ -103,8 +105,5 @@ impl Looked {
 fn kept(kept: &[u8], now: Timestamp) -> Result<Fetched> {
     let (head, outcome) = kept.split_at_checked(16).unwrap_or((&[], kept));
     let ends = head.get(8..).and_then(|ends| ends.try_into().ok()).map_or(i64::MAX, i64::from_be_bytes);
-    if ends <= now.as_micros() {
-        return Ok(Fetched::Expired);
-    }
-    decode::<Outcome>(outcome).map(Fetched::Finished)
+    Ok(Fetched::of_kept(decode::<Outcome>(outcome)?, ends <= now.as_micros()))
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use redis::Script;
 
 /// What every script begins with.
-const COMMON: &str = include_str!("lua/common.lua");
+const COMMON: &str = concat!(include_str!("lua/common.lua"), include_str!("lua/limits.lua"));
 
 fn script(code: &str) -> Script {
     Script::new(&format!("{COMMON}{code}"))
@@ -20,7 +20,9 @@ macro_rules! scripts {
 
 scripts! {
     PUSH: "push",
+    HOLDERS: "holders",
     CLAIM: "claim",
+    TAKE: "take",
     EXTEND: "extend",
     SETTLE: "settle",
     CANCEL: "cancel",
@@ -33,6 +35,8 @@ scripts! {
     PRUNE: "prune",
     KEEP: "keep",
     PROBE: "probe",
+    ALLOW: "allow",
+    STANDING: "standing",
     CAMPAIGN: "campaign",
     RESIGN: "resign",
 }

@@ -4,15 +4,16 @@ use redis::Value;
 
 use super::answer::{list, text};
 use super::error::strange;
+use super::limits::place_of;
 use super::link::Call;
 use super::present::{PRESENT, moment};
 use super::record::tail;
 use super::scripts::SETTLE;
-use super::{MOST_TOGETHER, Redis, unique};
+use super::{MOST_TOGETHER, Redis, key};
 use crate::backend::{Settled, Settlement};
 use crate::error::Result;
 use crate::job::Job;
-use crate::policy::{Placement, state};
+use crate::policy::{Placement, state, unique};
 
 /// One claim's end, decided.
 pub(super) struct Ending {
@@ -102,27 +103,29 @@ impl Redis {
         });
         for Ending { token, job, placement } in endings {
             call.arg(job.id().as_bytes()).arg(&token.to_be_bytes());
-            arg_place(&mut call, job, *placement)?;
+            let ended = *placement != Placement::Waiting;
+            let freed = job.spec.unique.as_ref().filter(|unique| ended && unique::is_freed_by_end(unique));
+            arg_place(&mut call, job, *placement, &key(freed))?;
         }
         let answers = list(self.link.run(&call).await?)?;
         if answers.len() == endings.len() { Ok(answers) } else { Err(strange()) }
     }
 }
 
-/// Says where a job lies from now on, as `settle.lua` and `move.lua` read it.
-pub(super) fn arg_place(call: &mut Call, job: &Job, placement: Placement) -> Result<()> {
+/// Says where a job lies from now on and which key it takes or frees, as `settle.lua` and `move.lua` read it.
+pub(super) fn arg_place(call: &mut Call, job: &Job, placement: Placement, key: &[u8]) -> Result<()> {
     let expires = || job.expires.map(moment).unwrap_or_default();
     match placement {
         Placement::Waiting => {
-            call.arg("w").arg(unique(job)).arg(moment(job.due)).arg(expires()).arg(tail(job, None)?);
+            call.arg("w").arg(key).arg(moment(job.due)).arg(expires()).arg(tail(job, None)?).arg(place_of(&job.spec)?);
         }
         Placement::Finished { until } => {
             let ends = until.or(job.finished).unwrap_or(PRESENT);
-            call.arg("f").arg(unique(job)).arg(moment(job.due)).arg(expires());
+            call.arg("f").arg(key).arg(moment(job.due)).arg(expires());
             call.arg(moment(ends)).arg(tail(job, until)?);
         }
         Placement::Forgotten => {
-            call.arg("x").arg(unique(job));
+            call.arg("x").arg(key);
         }
     }
     Ok(())

@@ -38,6 +38,15 @@ impl Wake for Redis {
         let hints = self.hear().await?;
         Ok(Box::new(RedisListener { hints, stop: self.ear.stop.clone() }))
     }
+
+    async fn tell(&self, hints: &[Hint]) -> Result<()> {
+        if hints.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<_> = hints.iter().map(line).collect();
+        let news = self.link.key("news");
+        self.link.command(redis::cmd("PUBLISH").arg(news).arg(lines.join("\n"))).await.map(drop)
+    }
 }
 
 impl Redis {
@@ -94,6 +103,16 @@ async fn pass_on(mut sink: PubSubSink, mut stream: PubSubStream, sender: &Sender
                 }
             }
         }
+    }
+}
+
+/// A hint as `lua/common.lua` writes it.
+fn line(hint: &Hint) -> String {
+    match hint {
+        Hint::Jobs(queue) => format!("jobs {queue}"),
+        Hint::Outcomes => "outcomes".to_owned(),
+        Hint::Control => "control".to_owned(),
+        Hint::Everything => "everything".to_owned(),
     }
 }
 

@@ -10,8 +10,8 @@ use super::reap::ReapWork;
 use super::settle::SettleWork;
 use super::work::Store;
 use crate::backend::{
-    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Push, Pushed, Reap,
-    Reaped, Results, Settled, Settlement, Transaction, Wake,
+    Backend, Cancel, Cancelled, Claim, Claimed, Extend, Extended, Info, Inspect, Leader, Ledger, Limiter, Push, Pushed,
+    Reap, Reaped, Results, Settled, Settlement, Transaction, Wake,
 };
 use crate::error::Result;
 
@@ -33,7 +33,7 @@ impl<Database: Store + Wake + Transaction> Backend for Database {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed> {
-        self.write(ClaimWork::new(claim)).await
+        self.write(ClaimWork::new(claim, self.met_limits())).await
     }
 
     async fn extend(&self, extend: &Extend) -> Result<Extended> {
@@ -75,6 +75,10 @@ impl<Database: Store + Wake + Transaction> Backend for Database {
     }
 
     fn inspect(&self) -> Option<&dyn Inspect> {
+        Some(self)
+    }
+
+    fn limiter(&self) -> Option<&dyn Limiter> {
         Some(self)
     }
 

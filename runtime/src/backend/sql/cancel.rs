@@ -65,7 +65,7 @@ pub(super) async fn call_off<Db: Tables>(
     }
     // Before the write: a job that is asked for twice has ended by the second time.
     let ended: HashSet<_> = became.keys().copied().collect();
-    places::write(db, &moves).await?;
+    places::write(db, &moves, now).await?;
     news.append(moves.news);
     let rest: Vec<_> = ids.iter().copied().filter(|id| !ended.contains(id)).collect();
     for finished in places::finished(db, &rest).await? {

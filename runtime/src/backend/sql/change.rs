@@ -4,15 +4,15 @@ use async_trait::async_trait;
 
 use super::moves::Moves;
 use super::news::News;
-use super::push::{holders, take_keys};
 use super::search::{Found, FoundJob, Order, Search};
 use super::tables::Tables;
+use super::unique::Holders;
 use super::work::{Isolation, Work, raced};
 use super::{cancel, leases, places};
 use crate::backend::{Change, Changed, JobFilter};
 use crate::error::Result;
 use crate::job::JobId;
-use crate::policy::state;
+use crate::policy::{state, unique};
 use crate::time::Timestamp;
 
 /// One change of the jobs that match a filter.
@@ -65,30 +65,37 @@ impl ChangeWork {
         now: Timestamp,
         news: &mut News,
     ) -> Result<(usize, Option<JobId>)> {
-        let mut chosen = self.applicable(db, page).await?;
+        let mut holders = Holders::default();
+        let mut chosen = self.applicable(db, page, &mut holders, now).await?;
         let stopped_at = (chosen.len() >= room).then(|| chosen[room - 1].job.id());
         chosen.truncate(room);
         let done = chosen.len();
         match &self.change {
-            Change::Retry => revive(db, chosen, now, news).await?,
+            Change::Retry => revive(db, chosen, &holders, now, news).await?,
             Change::Cancel { reason } => {
                 let ids: Vec<_> = chosen.iter().map(|found| found.job.id()).collect();
                 cancel::call_off(db, &ids, reason, now, news).await?;
             }
-            Change::Delete => delete(db, &chosen).await?,
+            Change::Delete => delete(db, &chosen, now).await?,
         }
         Ok((done, stopped_at))
     }
 
-    async fn applicable<Db: Tables>(&self, db: &mut Db, mut page: Vec<FoundJob>) -> Result<Vec<FoundJob>> {
+    /// Those of these jobs that the change applies to; `holders` are then who has the keys of those to be retried.
+    async fn applicable<Db: Tables>(
+        &self,
+        db: &mut Db,
+        mut page: Vec<FoundJob>,
+        holders: &mut Holders,
+        now: Timestamp,
+    ) -> Result<Vec<FoundJob>> {
         match self.change {
             Change::Retry => {
                 page.retain(|found| found.place == Found::Finished && state::can_revive(found.job.state));
-                let key = |found: &FoundJob| Some(found.job.spec.unique.as_ref()?.key.clone());
-                let keys: Vec<_> = page.iter().filter_map(key).collect();
-                let mut taken = holders(db, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-                page.retain(|found| match key(found) {
-                    Some(key) => taken.insert(key, found.job.id()).is_none(),
+                let needed = page.iter().filter_map(|found| unique::needed_by_retry(&found.job));
+                *holders = Holders::of(db, &needed.map(|unique| unique.key.as_str()).collect::<Vec<_>>(), now).await?;
+                page.retain(|found| match unique::needed_by_retry(&found.job) {
+                    Some(unique) => holders.reserve(&unique.key, found.job.id()).is_none(),
                     None => true,
                 });
             }
@@ -106,7 +113,13 @@ impl ChangeWork {
     }
 }
 
-async fn revive<Db: Tables>(db: &mut Db, mut chosen: Vec<FoundJob>, now: Timestamp, news: &mut News) -> Result<()> {
+async fn revive<Db: Tables>(
+    db: &mut Db,
+    mut chosen: Vec<FoundJob>,
+    holders: &Holders,
+    now: Timestamp,
+    news: &mut News,
+) -> Result<()> {
     let mut moves = Moves::default();
     let ids: Vec<_> = chosen.iter().map(|found| found.job.id()).collect();
     places::take_finished(db, &ids).await?;
@@ -114,14 +127,14 @@ async fn revive<Db: Tables>(db: &mut Db, mut chosen: Vec<FoundJob>, now: Timesta
         let placement = state::revive(job, now);
         moves.place(job, placement)?;
     }
-    let keys = chosen.iter().filter_map(|found| Some((found.job.spec.unique.as_ref()?.key.as_str(), found.job.id())));
-    take_keys(db, keys.collect()).await?;
-    places::write(db, &moves).await?;
+    let keys = chosen.iter().filter_map(|found| Some((unique::needed_by_retry(&found.job)?, found.job.id())));
+    holders.take(db, keys.collect(), now).await?;
+    places::write(db, &moves, now).await?;
     news.append(moves.news);
     Ok(())
 }
 
-async fn delete<Db: Tables>(db: &mut Db, chosen: &[FoundJob]) -> Result<()> {
+async fn delete<Db: Tables>(db: &mut Db, chosen: &[FoundJob], now: Timestamp) -> Result<()> {
     let ids = |place: Found| chosen.iter().filter(move |found| found.place == place).map(|found| found.job.id());
     let waiting: Vec<_> = ids(Found::Waiting).collect();
     if places::take_waiting(db, &waiting).await?.len() != waiting.len() {
@@ -130,7 +143,7 @@ async fn delete<Db: Tables>(db: &mut Db, chosen: &[FoundJob]) -> Result<()> {
     places::take_finished(db, &ids(Found::Finished).collect::<Vec<_>>()).await?;
     let mut moves = Moves::default();
     for found in chosen {
-        moves.release(&found.job);
+        moves.free_key(&found.job);
     }
-    places::write(db, &moves).await
+    places::write(db, &moves, now).await
 }

@@ -1,25 +1,35 @@
 //! Handing out jobs.
 
-use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::extend::pauses;
+use super::lanes;
 use super::lease::{LeaseRow, claimed};
+use super::limits;
 use super::moves::Moves;
 use super::news::News;
 use super::record::Record;
-use super::tables::{Tables, portions};
+use super::tables::{Pool, Tables, Terms, portions};
+use super::turns::{Turns, holds};
 use super::work::{Isolation, Store, Work};
 use super::{leases, places};
 use crate::backend::{Claim, Claimed, Ledger};
 use crate::error::Result;
-use crate::job::{Job, JobId, Lease};
+use crate::job::{Job, JobId, Lease, Name};
+use crate::policy::limits::queue_key;
+use crate::policy::order;
 use crate::time::Timestamp;
 
 /// One claim.
 pub(super) struct ClaimWork {
     claim: Claim,
+    /// Whether the handle's last claim met limits: a guess at what this one will meet, which saves a statement if right.
+    met_limits: Arc<AtomicBool>,
 }
 
 /// A claim of jobs that were carried here.
@@ -29,15 +39,15 @@ struct TakeWork {
 }
 
 impl ClaimWork {
-    pub(super) fn new(claim: &Claim) -> Self {
-        Self { claim: claim.clone() }
+    pub(super) fn new(claim: &Claim, met_limits: &Arc<AtomicBool>) -> Self {
+        Self { claim: claim.clone(), met_limits: Arc::clone(met_limits) }
     }
 }
 
 #[async_trait]
 impl<Database: Store> Ledger for Database {
     async fn take(&self, claim: &Claim, ids: &[JobId]) -> Result<Vec<(Lease, Job)>> {
-        self.write(TakeWork { claim: ClaimWork::new(claim), ids: ids.to_vec() }).await
+        self.write(TakeWork { claim: ClaimWork::new(claim, self.met_limits()), ids: ids.to_vec() }).await
     }
 }
 
@@ -49,9 +59,9 @@ impl Work for TakeWork {
     const ISOLATION: Isolation = Isolation::ReadCommitted;
 
     async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Self::Answer> {
-        let due = places::due(db, &self.ids, now).await?;
+        let due = places::due(db, &self.ids, &self.claim.claim.unknown, now).await?;
         let records = places::take_waiting(db, &due).await?;
-        self.claim.lease(db, records, now, news).await
+        self.claim.lease(db, records, &HashSet::new(), now, news).await
     }
 }
 
@@ -66,19 +76,70 @@ impl Work for ClaimWork {
         if self.claim.queues.is_empty() {
             return Ok(Claimed::default());
         }
-        let records = db.take_due(&self.claim, now).await?;
-        let jobs = self.lease(db, records, now, news).await?;
-        let next_due = db.next_due(&self.claim, now).await?;
-        Ok(Claimed { jobs, next_due })
+        let queues: Vec<_> = self.claim.queues.iter().map(|wish| wish.queue.as_str()).collect();
+        let keys: Vec<_> = self.claim.queues.iter().map(|wish| queue_key(&wish.queue)).collect();
+        let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+        let claim = self.claim.clone();
+        let terms = Terms { unknown: &claim.unknown, now, aging: claim.aging };
+        if !self.met_limits.load(Ordering::Relaxed)
+            && let Some(claimed) = self.take_plainly(db, &queues, &keys, terms, news).await?
+        {
+            return Ok(claimed);
+        }
+        let look = lanes::look(db, &queues, &keys).await?;
+        self.met_limits.store(!look.is_plain(now), Ordering::Relaxed);
+        if look.arrivals {
+            lanes::arrive(db, &queues).await?;
+        }
+        let mut turns = Turns::new(look.limited.clone(), pauses(db).await?, &self.claim, now);
+        turns.take(db, &self.claim).await?;
+        let Turns { records, open, wait, .. } = turns;
+        let jobs = self.lease(db, records, &look.limited, now, news).await?;
+        let open: Vec<_> = open.iter().map(Name::as_str).collect();
+        let mut dues = Vec::new();
+        if !open.is_empty() {
+            dues.extend(db.next_due(Pool::Free, &open, &[], terms).await?.into_iter().map(|(_, due)| due));
+        }
+        // Lanes of unknown tasks stay in line for others, and are no reason to ask again.
+        let after = (!terms.unknown.is_empty()).then_some(now);
+        dues.extend(lanes::next_turn(db, &open, after).await?);
+        let next_due = dues.into_iter().min().map(|due| due.since(now));
+        Ok(Claimed { jobs, next_due: next_due.into_iter().chain(wait).min() })
     }
 }
 
 impl ClaimWork {
+    /// Takes jobs of queues of which no limit is to be looked at, which the statements see for themselves; `None` where
+    /// one may be.
+    async fn take_plainly<Db: Tables>(
+        &self,
+        db: &mut Db,
+        queues: &[&str],
+        keys: &[&str],
+        terms: Terms<'_>,
+        news: &mut News,
+    ) -> Result<Option<Claimed>> {
+        let (limit, now) = (self.claim.limit, terms.now);
+        let wishes: Vec<_> = self.claim.queues.iter().map(|wish| (wish.queue.as_str(), wish.limit)).collect();
+        let records = db.take_due(Pool::Free, &wishes, keys, limit, terms).await?;
+        let jobs = self.lease(db, records, &HashSet::new(), now, news).await?;
+        // A claim that got all that it asked for is followed by another one anyway.
+        if jobs.len() >= limit && !jobs.is_empty() {
+            return Ok(Some(Claimed { jobs, next_due: Some(Duration::ZERO) }));
+        }
+        let next_due = db.next_due(Pool::Free, queues, keys, terms).await?.into_iter().map(|(_, due)| due).min();
+        if jobs.is_empty() && limit > 0 && next_due.is_some_and(|due| due <= now) {
+            return Ok(None);
+        }
+        Ok(Some(Claimed { jobs, next_due: next_due.map(|due| due.since(now)) }))
+    }
+
     /// Packs the jobs into a lease and hands them out in order; what can't be read is set aside.
     async fn lease<Db: Tables>(
         &self,
         db: &mut Db,
         mut records: Vec<Record>,
+        limited: &HashSet<String>,
         now: Timestamp,
         news: &mut News,
     ) -> Result<Vec<(Lease, Job)>> {
@@ -89,6 +150,7 @@ impl ClaimWork {
         let mut moves = Moves::default();
         records.retain(|record| match claimed(&row, record) {
             Ok(job) => {
+                moves.claimed(&job);
                 jobs.push(job);
                 true
             }
@@ -100,7 +162,7 @@ impl ClaimWork {
                 false
             }
         });
-        places::write(db, &moves).await?;
+        places::write(db, &moves, now).await?;
         news.append(moves.news);
         if jobs.is_empty() {
             return Ok(Vec::new());
@@ -110,22 +172,27 @@ impl ClaimWork {
         // One lease mostly; more where the jobs are larger than what a column or a message holds.
         for portion in portions(&records, db.most_bytes(), |record| record) {
             let jobs: Vec<_> = jobs.by_ref().take(portion.len()).collect();
+            let held = holds(limited, &jobs);
             let members = jobs.iter().map(Job::id).collect();
             let mut row = LeaseRow::new(self.claim.worker, members, now, self.claim.ttl);
             leases::insert(db, &mut row, portion).await?;
+            if !held.is_empty() {
+                leases::mark_holding(db, &[row.token]).await?;
+                limits::hold(db, row.token, &held).await?;
+            }
             handed_out.extend(jobs.into_iter().map(|job| (row.lease(&job), job)));
         }
         self.put_in_order(&mut handed_out);
         Ok(handed_out)
     }
 
-    /// Queues in the order asked, then priority, due time and id (P6).
+    /// Queues in the order asked, and the jobs of each in the order of claims (P6).
     fn put_in_order(&self, jobs: &mut [(Lease, Job)]) {
         let ranks: HashMap<_, _> =
             self.claim.queues.iter().enumerate().map(|(rank, wish)| (&wish.queue, rank)).collect();
         let order = |(_, job): &(Lease, Job)| {
             let rank = ranks.get(&job.spec.queue).copied();
-            (rank, Reverse(job.spec.priority), job.due, job.id())
+            (rank, order::place(job, self.claim.aging))
         };
         jobs.sort_unstable_by_key(order);
     }

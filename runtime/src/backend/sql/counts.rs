@@ -48,12 +48,12 @@ impl Work for CountQueues {
     }
 }
 
-/// Counts the waiting jobs in the index on the order of claims, without touching a row.
+/// Counts the waiting jobs in indexes, without touching a row.
 async fn waiting<Db: Tables>(db: &mut Db, now: Timestamp) -> Result<Vec<(Name, State, u64, Timestamp)>> {
-    const WAITING: &str =
-        "SELECT queue, due <= ?, retry <> 0, count(*), min(due) FROM taskwright_jobs GROUP BY 1, 2, 3";
+    const WAITING: &str = "SELECT queue, due <= ?, retry <> 0, count(*), min(due) FROM taskwright_jobs GROUP BY 1, 2, 3 \
+        UNION ALL SELECT queue, due <= ?, retry <> 0, count(*), min(due) FROM taskwright_limited GROUP BY 1, 2, 3";
     let mut counts = Vec::new();
-    for row in &db.fetch(WAITING, &[Value::Integer(now.as_micros())]).await? {
+    for row in &db.fetch(WAITING, &[Value::Integer(now.as_micros()); 2]).await? {
         let state = match (row.integer(1)? != 0, row.integer(2)? != 0) {
             (true, _) => State::Available,
             (false, true) => State::Retryable,

@@ -6,6 +6,8 @@ use async_trait::async_trait;
 
 use super::news::News;
 use super::tables::{Columns, Tables, Value, rows};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use super::work::Glance;
 use super::work::{Isolation, Store, Work, raced};
 use crate::backend::{Leader, Term};
 use crate::error::Result;
@@ -34,6 +36,15 @@ impl Work for Campaign {
     type Answer = Option<Term>;
     const DURABLE: bool = true;
     const ISOLATION: Isolation = Isolation::ReadCommitted;
+
+    /// All workers but one are told that somebody else leads.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn glance(&self) -> Option<Glance<'_, Option<Term>>> {
+        const MAY_LEAD: &str =
+            "SELECT NOT EXISTS (SELECT 1 FROM taskwright_leaders WHERE role = ? AND worker <> ? AND until > {now})";
+        let values = vec![Value::Text(self.role.as_str()), Value::Id(self.worker.as_bytes())];
+        Some(Glance { sql: MAY_LEAD, values, nothing: None })
+    }
 
     /// The row of a role is locked before it is decided about; whoever writes its first one must be the only one.
     async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, _: &mut News) -> Result<Option<Term>> {

@@ -29,6 +29,8 @@ pub(super) struct LeaseRow {
     each: Option<Vec<i64>>,
     /// Whether some of its jobs were called off or reported progress.
     pub(super) noted: bool,
+    /// Whether it holds slots of limits.
+    pub(super) holds: bool,
 }
 
 /// A lease row's columns as the database holds them.
@@ -40,14 +42,30 @@ pub(super) struct RawLease {
     pub(super) members: Vec<u8>,
     pub(super) settled: Vec<u8>,
     pub(super) each: Option<Vec<u8>>,
-    pub(super) noted: bool,
+    /// [`NOTED`] and [`HOLDS`], or nothing.
+    pub(super) marks: i64,
 }
+
+/// In the column `noted`: some of its jobs were called off or reported progress.
+pub(super) const NOTED: i64 = 1;
+/// In the column `noted`: it holds slots of limits.
+pub(super) const HOLDS: i64 = 2;
 
 impl LeaseRow {
     /// A claim of these jobs, whose ids are in order. The database gives it its token.
     pub(super) fn new(worker: WorkerId, members: Vec<JobId>, claimed: Timestamp, ttl: Duration) -> Self {
         let settled = vec![0; members.len().div_ceil(8)];
-        Self { token: 0, worker, claimed, lapses: claimed.after(ttl), members, settled, each: None, noted: false }
+        Self {
+            token: 0,
+            worker,
+            claimed,
+            lapses: claimed.after(ttl),
+            members,
+            settled,
+            each: None,
+            noted: false,
+            holds: false,
+        }
     }
 
     /// The row that `raw` holds.
@@ -77,7 +95,8 @@ impl LeaseRow {
             members,
             settled: raw.settled.clone(),
             each,
-            noted: raw.noted,
+            noted: raw.marks & NOTED != 0,
+            holds: raw.marks & HOLDS != 0,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::lease::{LeaseRow, RawLease, pack};
+use super::lease::{HOLDS, LeaseRow, NOTED, RawLease, pack};
 use super::record::{Record, job_id};
 use super::tables::{Columns, Tables, Value, lists, rows, runs};
 use crate::error::Result;
@@ -67,7 +67,7 @@ fn raw(row: &impl Columns) -> Result<RawLease> {
         members: bytes(4)?.unwrap_or_default(),
         settled: bytes(5)?.unwrap_or_default(),
         each: bytes(6)?,
-        noted: row.integer(7)? != 0,
+        marks: row.integer(7)?,
     })
 }
 
@@ -200,10 +200,24 @@ pub(super) async fn report<Db: Tables>(db: &mut Db, reports: &BTreeMap<JobId, Pr
     Ok(())
 }
 
+/// Says in these leases that they hold slots of limits.
+pub(super) async fn mark_holding<Db: Tables>(db: &mut Db, tokens: &[i64]) -> Result<()> {
+    for tokens in lists(tokens) {
+        mark(db, tokens, HOLDS).await?;
+    }
+    Ok(())
+}
+
+async fn mark<Db: Tables>(db: &mut Db, tokens: &[i64], mark: i64) -> Result<()> {
+    let sql = format!("UPDATE taskwright_leases SET noted = noted | {mark} WHERE id IN (?..)");
+    db.execute(sql, &[Value::Integers(tokens)]).await?;
+    Ok(())
+}
+
 /// Says in these leases, which are locked, that there are notes on their jobs.
 pub(super) async fn mark_noted<Db: Tables>(db: &mut Db, tokens: &[i64]) -> Result<()> {
     for tokens in lists(tokens) {
-        db.execute("UPDATE taskwright_leases SET noted = 1 WHERE id IN (?..)", &[Value::Integers(tokens)]).await?;
+        mark(db, tokens, NOTED).await?;
     }
     Ok(())
 }

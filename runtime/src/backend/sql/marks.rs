@@ -29,8 +29,10 @@ pub(super) fn with_lists(sql: Cow<'static, str>, values: &[Value<'_>]) -> Cow<'s
 pub(super) fn bind<Statement: Marked>(statement: Statement, value: &Value<'_>) -> Statement {
     match *value {
         Value::Integer(integer) => statement.integer(Some(integer)),
+        Value::MaybeInteger(integer) => statement.integer(integer),
         Value::Real(real) => statement.real(real),
-        Value::Text(text) => statement.text(text),
+        Value::Text(text) | Value::MaybeText(Some(text)) => statement.text(text),
+        Value::MaybeText(None) => statement.bytes(None),
         Value::Bytes(bytes) => statement.bytes(Some(bytes)),
         Value::MaybeBytes(bytes) => statement.bytes(bytes),
         Value::Id(id) => statement.bytes(Some(id)),
@@ -73,6 +75,15 @@ pub(super) fn bind_record<Statement: Marked>(statement: Statement, record: &Reco
         .integer(Some(record.codec))
         .bytes(Some(&record.payload))
         .bytes(record.extras.as_deref())
+}
+
+/// Binds the columns of a waiting job where it waits.
+pub(super) fn bind_waiting<Statement: Marked>(statement: Statement, record: &Record) -> Statement {
+    let statement = bind_record(statement, record);
+    match &record.limited {
+        None => statement,
+        Some(limited) => statement.text(&limited.lane).bytes(limited.weights.as_deref()),
+    }
 }
 
 /// Binds the columns of a finished job.

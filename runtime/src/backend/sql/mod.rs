@@ -8,6 +8,7 @@
 //!
 //! So the table that everything goes through needs no state column and one index besides its key, a claim deletes rows
 //! instead of rewriting them, and fencing, rescue and "what runs where" are one row a claim.
+//! Jobs with limits wait in a table of their own, `taskwright_limited`, in the order of their lanes.
 //! Unique keys, called-off jobs, progress, pauses and elections live in small tables that only they touch.
 //!
 //! Every operation is written once, as a `Work` over the `Tables` of any dialect; the facets hand it to a `Store`:
@@ -16,11 +17,12 @@
 //! - `tables`: what a dialect supplies, and how statements are written for all of them.
 //! - `push`, `claim`, `extend`, `settle`, `cancel`, `reap`: the operations of the contract.
 //! - `results`, `leader`, `inspect`, with `search`, `change` and `counts`: the facets. `backend`: the contract itself.
+//! - `limits`, `lanes`, `turns`: how limits stand, the line of those who wait for them, and what a claim takes of it.
 //! - `places`, `leases`, `moves`: reading and writing what lies where.
 //! - `record`: a job as columns. `lease`: a claim as one row. Both are believed only once they are read.
 //! - `news`: hints within the process.
 //! - `migrations`: which schema a database has, and which it needs.
-//! - `url`: options in URLs. `marks`: values where there are no arrays. `speaker`: hints to other processes. `server`: a few connections to a server, and work in transactions that run beside others.
+//! - `url`: options in URLs. `marks`: values where there are no arrays. `speaker`: hints to other processes. `server`: a few connections to a server, and work in transactions that run beside others. `transaction`, `completion`: work in transactions of callers and of tasks.
 //!
 //! # What a dialect supplies
 //!
@@ -44,12 +46,16 @@ mod backend;
 mod cancel;
 mod change;
 mod claim;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod completion;
 mod counts;
 mod extend;
 mod inspect;
+mod lanes;
 mod leader;
 mod lease;
 mod leases;
+mod limits;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 mod marks;
 mod migrations;
@@ -73,5 +79,10 @@ mod speaker;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod tables;
+mod tell;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod transaction;
+mod turns;
+mod unique;
 mod url;
 mod work;

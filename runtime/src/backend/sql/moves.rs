@@ -4,15 +4,15 @@ use super::news::News;
 use super::record::{FinishedRecord, Record};
 use crate::error::Result;
 use crate::job::{Job, JobId};
-use crate::policy::Placement;
+use crate::policy::{Placement, unique};
 
 /// Where jobs lie from now on.
 #[derive(Default)]
 pub(super) struct Moves {
     pub(super) waiting: Vec<Record>,
     pub(super) finished: Vec<FinishedRecord>,
-    /// Unique keys that are free again, each with the job that had it.
-    pub(super) released: Vec<(String, JobId)>,
+    /// Unique keys that are free again, each with the job that may have had it.
+    pub(super) freed: Vec<(String, JobId)>,
     pub(super) news: News,
 }
 
@@ -29,7 +29,9 @@ impl Moves {
             Placement::Forgotten => {}
         }
         self.news.outcomes();
-        self.release(job);
+        if job.spec.unique.as_ref().is_some_and(unique::is_freed_by_end) {
+            self.free_key(job);
+        }
         Ok(())
     }
 
@@ -39,9 +41,16 @@ impl Moves {
         self.place(wreck, Placement::Finished { until: None })
     }
 
-    /// Frees the unique key of a job that has ended or goes.
-    pub(super) fn release(&mut self, job: &Job) {
+    /// A worker has claimed a job.
+    pub(super) fn claimed(&mut self, job: &Job) {
+        if job.spec.unique.as_ref().is_some_and(unique::is_freed_by_claim) {
+            self.free_key(job);
+        }
+    }
+
+    /// Frees the unique key of a job, if it has it.
+    pub(super) fn free_key(&mut self, job: &Job) {
         let unique = job.spec.unique.as_ref();
-        self.released.extend(unique.map(|unique| (unique.key.clone(), job.id())));
+        self.freed.extend(unique.map(|unique| (unique.key.clone(), job.id())));
     }
 }

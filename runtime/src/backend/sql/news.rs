@@ -27,6 +27,10 @@ impl News {
         }
     }
 
+    pub(super) fn hint(&mut self, hint: Hint) {
+        add(&mut self.hints, hint);
+    }
+
     pub(super) fn outcomes(&mut self) {
         add(&mut self.hints, Hint::Outcomes);
     }
@@ -48,6 +52,13 @@ impl News {
     pub(super) fn append(&mut self, other: Self) {
         other.hints.into_iter().for_each(|hint| add(&mut self.hints, hint));
     }
+}
+
+/// Who passes news on, here and to other processes.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) trait Herald: Send + Sync {
+    /// Tells what a commit has brought about.
+    fn tell(&self, news: News);
 }
 
 /// Adds what is not there yet; too many become one that says it all.

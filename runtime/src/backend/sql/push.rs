@@ -4,15 +4,19 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::lease::open_members;
 use super::news::News;
+use super::places;
 use super::record::{Record, decode, encode, job_id};
-use super::tables::{Columns, Tables, Value, lists, rows, runs};
+use super::tables::{Columns, Tables, Value, lists, rows};
+use super::unique::{self as keys, Holders, Replaceable};
 use super::work::{Isolation, Work, raced};
 use crate::backend::{Push, Pushed};
 use crate::error::Result;
-use crate::job::{BatchId, Job, JobId, Name, NewJob, When};
+use crate::job::{BatchId, Job, JobId, NewJob};
+use crate::policy::unique;
 use crate::time::Timestamp;
 
 /// How long a batch is recognised (P1).
@@ -30,11 +34,7 @@ pub(super) struct PushWork {
 
 /// A job to be stored, as the row that it will be once its times are known.
 struct Incoming {
-    id: JobId,
-    queue: Name,
-    key: Option<String>,
-    due: When,
-    expires: Option<When>,
+    new: NewJob,
     record: Record,
 }
 
@@ -47,7 +47,7 @@ impl PushWork {
     /// The queues that it pushes to.
     pub(super) fn news(&self) -> News {
         let mut news = News::default();
-        self.jobs.iter().for_each(|incoming| news.jobs(&incoming.queue));
+        self.jobs.iter().for_each(|incoming| news.jobs(&incoming.new.spec.queue));
         news
     }
 }
@@ -56,15 +56,21 @@ impl Incoming {
     fn new(new: &NewJob) -> Result<Self> {
         // Encoded here, outside of any transaction; the times follow inside.
         let job = Job::received(new, Timestamp::from_micros(0));
-        let key = job.spec.unique.as_ref().map(|unique| unique.key.clone());
-        let (id, queue, record) = (job.id(), job.spec.queue.clone(), Record::new(&job)?);
-        Ok(Self { id, queue, key, due: new.due, expires: new.expires, record })
+        Ok(Self { new: new.clone(), record: Record::new(&job)? })
     }
 
     fn receive(&mut self, now: Timestamp) {
         self.record.pushed = now.as_micros();
-        self.record.due = self.due.resolve(now).as_micros();
-        self.record.expires = self.expires.map(|expires| expires.resolve(now).as_micros());
+        self.record.due = self.new.due.resolve(now).as_micros();
+        self.record.expires = self.new.expires.map(|expires| expires.resolve(now).as_micros());
+    }
+
+    fn id(&self) -> JobId {
+        self.new.spec.id
+    }
+
+    fn key(&self) -> Option<&str> {
+        self.new.spec.unique.as_ref().map(|unique| unique.key.as_str())
     }
 }
 
@@ -80,70 +86,116 @@ impl Work for PushWork {
         if self.tidies {
             forget_batches(db, now).await?;
         }
+        if let Some(answers) = self.store_only(db, news).await? {
+            return Ok(answers);
+        }
         if !remember(db, self.batch, now).await? {
             return self.recall(db).await;
         }
-        let answers = self.decide(db).await?;
+        let Decision { answers, holders, replaceable } = self.decide(db, now).await?;
         // From here on a failure means that something was there already: a second run looks before it stores.
         self.careful = true;
-        let refused = conflicts(&answers);
-        if !refused.is_empty() {
-            remember_refused(db, self.batch, &refused).await?;
-        }
+        remember_others(db, self.batch, &answers).await?;
         let stored = || self.jobs.iter().zip(&answers).filter(|(_, answer)| **answer == Pushed::Stored);
-        let records: Vec<_> = stored().map(|(incoming, _)| &incoming.record).collect();
+        let mut changed = HashMap::new();
+        for job in replaceable.changed() {
+            news.jobs(&job.spec.queue);
+            changed.insert(job.id(), Record::new(job)?);
+        }
+        let record = |incoming: &'_ Incoming| changed.get(&incoming.id()).cloned();
+        let of_this_push: HashMap<_, _> = stored().filter_map(|(job, _)| Some((job.id(), record(job)?))).collect();
+        let records: Vec<_> = stored().map(|(job, _)| of_this_push.get(&job.id()).unwrap_or(&job.record)).collect();
         if !records.is_empty() {
-            db.insert_waiting(&records).await?;
+            places::lay(db, &records, now).await?;
         }
         if Db::SHARED && have_moved_on(db, &records).await? {
             return Err(raced("a job of the same id"));
         }
-        take_keys(db, stored().filter_map(|(job, _)| Some((job.key.as_deref()?, job.id))).collect()).await?;
-        stored().for_each(|(incoming, _)| news.jobs(&incoming.queue));
+        changed.retain(|id, _| !of_this_push.contains_key(id));
+        keys::write_changed(db, changed.values(), now).await?;
+        let taken = stored().filter_map(|(job, _)| Some((job.new.spec.unique.as_ref()?, job.id())));
+        holders.take(db, taken.collect(), now).await?;
+        stored().for_each(|(incoming, _)| news.jobs(&incoming.new.spec.queue));
         Ok(answers)
     }
 }
 
+/// What becomes of the jobs of a push.
+struct Decision {
+    /// Of each, in order.
+    answers: Vec<Pushed>,
+    holders: Holders,
+    replaceable: Replaceable,
+}
+
 impl PushWork {
-    /// What becomes of each job, in order.
-    async fn decide<Db: Tables>(&self, db: &mut Db) -> Result<Vec<Pushed>> {
-        let ids: Vec<_> = self.jobs.iter().map(|incoming| incoming.id).collect();
-        let keys: Vec<_> = self.jobs.iter().filter_map(|incoming| incoming.key.as_deref()).collect();
-        let mut holders = holders(db, &keys).await?;
+    /// The short way for one job about which there is nothing to decide; `None` when it must go the long one.
+    async fn store_only<Db: Tables>(&mut self, db: &mut Db, news: &mut News) -> Result<Option<Vec<Pushed>>> {
+        let [only] = &self.jobs[..] else { return Ok(None) };
+        if self.careful || only.key().is_some() || only.record.limited.is_some() {
+            return Ok(None);
+        }
+        // A second run goes the long way.
+        self.careful = true;
+        if !db.store_only(self.batch, &only.record).await? {
+            return Ok(None);
+        }
+        if Db::SHARED && have_moved_on(db, &[&only.record]).await? {
+            return Err(raced("a job of the same id"));
+        }
+        news.jobs(&only.new.spec.queue);
+        Ok(Some(vec![Pushed::Stored]))
+    }
+
+    async fn decide<Db: Tables>(&self, db: &mut Db, now: Timestamp) -> Result<Decision> {
+        let ids: Vec<_> = self.jobs.iter().map(Incoming::id).collect();
+        let keys: Vec<_> = self.jobs.iter().filter_map(Incoming::key).collect();
+        let mut holders = Holders::of(db, &keys, now).await?;
         // Beside other transactions what is stored is asked about afterwards, and only then also before when something
         // says that not all is new: a job may have its own key, or have ended and left it to another.
         let asks = !Db::SHARED || self.careful || !holders.is_empty();
         let mut known = if asks { existing(db, &ids).await? } else { HashSet::new() };
+        let replacing = self.jobs.iter().filter(|incoming| unique::replacement(&incoming.new).is_some());
+        let wanted: Vec<_> = replacing.filter_map(Incoming::key).collect();
+        let mut replaceable = Replaceable::lock(db, &holders, &wanted, now).await?;
         let decide = |incoming: &Incoming| {
-            if !known.insert(incoming.id) {
+            if !known.insert(incoming.id()) {
                 return Pushed::Repeated;
             }
-            if let Some(key) = &incoming.key {
-                if let Some(holder) = holders.get(key) {
-                    // Not stored, so a further job with this id is not a repeat.
-                    known.remove(&incoming.id);
-                    return Pushed::Conflict(*holder);
-                }
-                holders.insert(key.clone(), incoming.id);
+            let Some(key) = incoming.key() else { return Pushed::Stored };
+            if let Some(holder) = holders.reserve(key, incoming.id()) {
+                // Not stored, so a further job with this id is not a repeat.
+                known.remove(&incoming.id());
+                let is_replaced = replaceable.replace(holder, &incoming.new, now);
+                return if is_replaced { Pushed::Replaced(holder) } else { Pushed::Conflict(holder) };
+            }
+            if !wanted.is_empty() {
+                replaceable.add(Job::received(&incoming.new, now));
             }
             Pushed::Stored
         };
-        Ok(self.jobs.iter().map(decide).collect())
+        let answers = self.jobs.iter().map(decide).collect();
+        Ok(Decision { answers, holders, replaceable })
     }
 
     /// What this batch was answered when it first came.
     async fn recall<Db: Tables>(&self, db: &mut Db) -> Result<Vec<Pushed>> {
-        const RECALL: &str = "SELECT refused FROM taskwright_batches WHERE id = ?";
+        const RECALL: &str = "SELECT refused, replaced FROM taskwright_batches WHERE id = ?";
         let rows = db.fetch(RECALL, &[Value::Id(self.batch.as_bytes())]).await?;
         let Some(row) = rows.first() else { return Err(raced("a batch")) };
         let mut answers = vec![Pushed::Repeated; self.jobs.len()];
-        if let Some(refused) = row.bytes(0)? {
-            for (index, holder) in decode::<Vec<(usize, JobId)>>("refused", &refused)? {
+        let mut correct = |column: &str, bytes: Option<Bytes>, other: fn(JobId) -> Pushed| {
+            let others: Vec<(usize, JobId)> =
+                bytes.map(|bytes| decode(column, &bytes)).transpose()?.unwrap_or_default();
+            for (index, holder) in others {
                 if let Some(answer) = answers.get_mut(index) {
-                    *answer = Pushed::Conflict(holder);
+                    *answer = other(holder);
                 }
             }
-        }
+            Ok(())
+        };
+        correct("refused", row.bytes(0)?, Pushed::Conflict)?;
+        correct("replaced", row.bytes(1)?, Pushed::Replaced)?;
         Ok(answers)
     }
 }
@@ -154,7 +206,8 @@ impl PushWork {
 /// It comes first in a push so that the caller's transaction, which may have only read so far, asks for the write lock
 /// and waits for it, where a read followed by a write could be refused at once.
 async fn remember<Db: Tables>(db: &mut Db, batch: BatchId, now: Timestamp) -> Result<bool> {
-    const AGAIN: &str = "UPDATE taskwright_batches SET pushed = ?, refused = NULL WHERE id = ? AND pushed <= ?";
+    const AGAIN: &str = "UPDATE taskwright_batches SET pushed = ?, refused = NULL, replaced = NULL \
+        WHERE id = ? AND pushed <= ?";
     let (id, pushed) = (Value::Id(batch.as_bytes()), Value::Integer(now.as_micros()));
     let sql = Db::insert_new("taskwright_batches", "id, pushed", &rows(1, 2));
     if db.execute(sql, &[id, pushed]).await? > 0 {
@@ -163,9 +216,24 @@ async fn remember<Db: Tables>(db: &mut Db, batch: BatchId, now: Timestamp) -> Re
     Ok(db.execute(AGAIN, &[pushed, id, Value::Integer(now.before(REMEMBERED).as_micros())]).await? > 0)
 }
 
-async fn remember_refused<Db: Tables>(db: &mut Db, batch: BatchId, refused: &[(usize, JobId)]) -> Result<()> {
-    const REFUSED: &str = "UPDATE taskwright_batches SET refused = ? WHERE id = ?";
-    db.execute(REFUSED, &[Value::Bytes(&encode(&refused)?), Value::Id(batch.as_bytes())]).await?;
+/// Notes which jobs of a batch were not stored, if any.
+async fn remember_others<Db: Tables>(db: &mut Db, batch: BatchId, answers: &[Pushed]) -> Result<()> {
+    const OTHERS: &str = "UPDATE taskwright_batches SET refused = ?, replaced = ? WHERE id = ?";
+    let (mut refused, mut replaced) = (Vec::new(), Vec::new());
+    for (index, answer) in answers.iter().enumerate() {
+        match answer {
+            Pushed::Conflict(holder) => refused.push((index, *holder)),
+            Pushed::Replaced(holder) => replaced.push((index, *holder)),
+            Pushed::Stored | Pushed::Repeated => {}
+        }
+    }
+    if refused.is_empty() && replaced.is_empty() {
+        return Ok(());
+    }
+    let column = |others: Vec<(usize, JobId)>| (!others.is_empty()).then(|| encode(&others)).transpose();
+    let (refused, replaced) = (column(refused)?, column(replaced)?);
+    let values = [refused.as_deref(), replaced.as_deref()].map(Value::MaybeBytes);
+    db.execute(OTHERS, &[values[0], values[1], Value::Id(batch.as_bytes())]).await?;
     Ok(())
 }
 
@@ -182,14 +250,6 @@ async fn forget_batches<Db: Tables>(db: &mut Db, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-fn conflicts(answers: &[Pushed]) -> Vec<(usize, JobId)> {
-    let conflict = |(index, answer): (usize, &Pushed)| match answer {
-        Pushed::Conflict(holder) => Some((index, *holder)),
-        Pushed::Stored | Pushed::Repeated => None,
-    };
-    answers.iter().enumerate().filter_map(conflict).collect()
-}
-
 /// Which of these jobs exist, wherever they lie.
 ///
 /// Ids grow with time, so that mostly nothing lies between the first and the last of a batch: one statement of three
@@ -197,21 +257,23 @@ fn conflicts(answers: &[Pushed]) -> Vec<(usize, JobId)> {
 pub(super) async fn existing<Db: Tables>(db: &mut Db, ids: &[JobId]) -> Result<HashSet<JobId>> {
     const NEAR: &str = "SELECT EXISTS (SELECT 1 FROM taskwright_jobs WHERE id BETWEEN ? AND ?) \
         OR EXISTS (SELECT 1 FROM taskwright_leases WHERE newest >= ?) \
+        OR EXISTS (SELECT 1 FROM taskwright_limited WHERE id BETWEEN ? AND ?) \
         OR EXISTS (SELECT 1 FROM taskwright_finished WHERE id BETWEEN ? AND ?)";
     // One statement for all places, lest a job that moves between them be missed. By the indexes on ids and `newest`.
     const AMONG: &str = "SELECT NULL, members, settled FROM taskwright_leases WHERE newest >= ? \
         UNION ALL SELECT id, NULL, NULL FROM taskwright_jobs WHERE id IN (?..) \
+        UNION ALL SELECT id, NULL, NULL FROM taskwright_limited WHERE id IN (?..) \
         UNION ALL SELECT id, NULL, NULL FROM taskwright_finished WHERE id IN (?..)";
     let mut known = HashSet::new();
     let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(known) };
     let (from, to) = (Value::Id(first.as_bytes()), Value::Id(last.as_bytes()));
-    let near = db.fetch(NEAR, &[from, to, from, from, to]).await?;
+    let near = db.fetch(NEAR, &[from, to, from, from, to, from, to]).await?;
     if near.first().map(|row| row.integer(0)).transpose()? == Some(0) {
         return Ok(known);
     }
     let asked: HashSet<_> = ids.iter().copied().collect();
     for ids in lists(ids) {
-        for row in &db.fetch(AMONG, &[from, Value::Ids(ids), Value::Ids(ids)]).await? {
+        for row in &db.fetch(AMONG, &[from, Value::Ids(ids), Value::Ids(ids), Value::Ids(ids)]).await? {
             if let Some(id) = row.bytes(0)? {
                 known.insert(job_id(&id)?);
                 continue;
@@ -231,55 +293,32 @@ pub(super) async fn existing<Db: Tables>(db: &mut Db, ids: &[JobId]) -> Result<H
 async fn have_moved_on<Db: Tables>(db: &mut Db, stored: &[&Record]) -> Result<bool> {
     // The second part says with one look whether there is anything to look through.
     const NEAR: &str = "SELECT members, settled FROM taskwright_leases WHERE newest >= ? UNION ALL \
-        SELECT NULL, NULL FROM (SELECT id FROM taskwright_finished WHERE id BETWEEN ? AND ? LIMIT 1) AS found";
+        SELECT NULL, NULL FROM (SELECT id FROM taskwright_finished WHERE id BETWEEN ? AND ? LIMIT 1) AS found UNION ALL \
+        SELECT NULL, NULL FROM (SELECT id FROM taskwright_limited WHERE id BETWEEN ? AND ? LIMIT 1) AS limited";
     const FINISHED: &str = "SELECT id FROM taskwright_finished WHERE id IN (?..) LIMIT 1";
+    const TWICE: &str = "SELECT taskwright_limited.id FROM taskwright_limited \
+        JOIN taskwright_jobs ON taskwright_jobs.id = taskwright_limited.id WHERE taskwright_limited.id IN (?..) LIMIT 1";
     let ids = stored.iter().map(|record| record.job_id()).collect::<Result<HashSet<_>>>()?;
     let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(false) };
     let (from, to) = (Value::Id(first.as_bytes()), Value::Id(last.as_bytes()));
-    let mut may_be_finished = false;
-    for row in &db.fetch(NEAR, &[from, from, to]).await? {
+    let mut may_be_elsewhere = false;
+    for row in &db.fetch(NEAR, &[from, from, to, from, to]).await? {
         let Some(members) = row.bytes(0)? else {
-            may_be_finished = true;
+            may_be_elsewhere = true;
             continue;
         };
         if open_members(&members, &row.bytes(1)?.unwrap_or_default()).any(|id| ids.contains(&id)) {
             return Ok(true);
         }
     }
-    if may_be_finished {
+    if may_be_elsewhere {
         for ids in lists(&ids.into_iter().collect::<Vec<_>>()) {
-            if !db.fetch(FINISHED, &[Value::Ids(ids)]).await?.is_empty() {
-                return Ok(true);
+            for sql in [FINISHED, TWICE] {
+                if !db.fetch(sql, &[Value::Ids(ids)]).await?.is_empty() {
+                    return Ok(true);
+                }
             }
         }
     }
     Ok(false)
-}
-
-/// Which jobs have these unique keys. By primary key; asked only when a job has one.
-pub(super) async fn holders<Db: Tables>(db: &mut Db, keys: &[&str]) -> Result<HashMap<String, JobId>> {
-    const HOLDERS: &str = "SELECT unique_key, job FROM taskwright_unique WHERE unique_key IN (?..)";
-    let mut holders = HashMap::new();
-    for keys in lists(keys) {
-        for row in &db.fetch(HOLDERS, &[Value::Texts(keys)]).await? {
-            holders.insert(row.text(0)?, job_id(&row.bytes(1)?.unwrap_or_default())?);
-        }
-    }
-    Ok(holders)
-}
-
-/// Makes jobs the holders of their unique keys, which nobody had a moment ago.
-///
-/// In order, so that two transactions that want the same keys wait for each other and don't lock each other up; the one
-/// that waited in vain starts over and sees who was faster.
-pub(super) async fn take_keys<Db: Tables>(db: &mut Db, mut keys: Vec<(&str, JobId)>) -> Result<()> {
-    keys.sort_unstable();
-    for run in runs(&keys) {
-        let sql = Db::insert_new("taskwright_unique", "unique_key, job", &rows(run.len(), 2));
-        let values: Vec<_> = run.iter().flat_map(|(key, job)| [Value::Text(key), Value::Id(job.as_bytes())]).collect();
-        if db.execute(sql, &values).await? != run.len() as u64 {
-            return Err(raced("a unique key"));
-        }
-    }
-    Ok(())
 }

@@ -7,13 +7,16 @@ use bytes::Bytes;
 
 use super::lease::{LeaseRow, RawLease, claimed, unpack};
 use super::leases::Note;
+use super::limits::{self, Closed};
 use super::moves::Moves;
 use super::news::News;
 use super::places::record;
 use super::record::{Record, job_id};
-use super::tables::{Columns, Tables, Value, clamp};
+use super::tables::{Columns, Pool, Tables, Value, clamp};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use super::work::Glance;
 use super::work::{Isolation, Work};
-use super::{leases, places};
+use super::{leases, places, unique};
 use crate::backend::{Reap, Reaped};
 use crate::error::Result;
 use crate::job::JobId;
@@ -35,6 +38,18 @@ impl Work for ReapWork {
     // What another reaper has at this moment is passed over.
     const ISOLATION: Isolation = Isolation::ReadCommitted;
 
+    /// The leader asks all the time, and mostly nobody has died. Whatever a round does must be looked for here.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn glance(&self) -> Option<Glance<'_, Reaped>> {
+        const ANY: &str = "SELECT EXISTS (SELECT 1 FROM taskwright_leases WHERE lapses <= {now}) \
+            OR EXISTS (SELECT 1 FROM taskwright_jobs WHERE expires <= {now}) \
+            OR EXISTS (SELECT 1 FROM taskwright_limited WHERE expires <= {now}) \
+            OR EXISTS (SELECT 1 FROM taskwright_workers WHERE lapses <= {now}) \
+            OR EXISTS (SELECT 1 FROM taskwright_unique WHERE until <= {now}) \
+            OR EXISTS (SELECT 1 FROM taskwright_limits WHERE is_set = 0 AND counts_until <= {now})";
+        Some(Glance { sql: ANY, values: Vec::new(), nothing: Reaped::default() })
+    }
+
     async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Reaped> {
         let round = Round { reap: self.reap, now };
         let mut reaped = Reaped::default();
@@ -53,10 +68,12 @@ impl Work for ReapWork {
             }
         }
         // Before the next step, which ends also what was put back too late.
-        places::write(db, &moves).await?;
+        places::write(db, &moves, now).await?;
         news.append(moves.news);
         round.expire(db, room, news, &mut reaped).await?;
         round.forget_workers(db).await?;
+        unique::forget_lapsed(db, now).await?;
+        limits::forget(db, now).await?;
         reaped.more = round.more(db).await?;
         Ok(reaped)
     }
@@ -90,12 +107,19 @@ impl Round {
         let lapsed: Vec<_> = row.lapsed(self.now).into_iter().take(room).collect();
         let ids: Vec<_> = row.all_open().filter(|(place, _)| lapsed.contains(place)).map(|(_, id)| id).collect();
         let notes = if row.noted { leases::notes(db, &ids).await? } else { HashMap::new() };
+        let mut closed = Vec::new();
         for place in &lapsed {
             row.close(*place);
             if let Some(record) = records.get(*place) {
+                if row.holds
+                    && let Ok(job) = record.read(self.now)
+                {
+                    closed.push(Closed { token: row.token, spec: job.spec });
+                }
                 self.crash(&row, record, &notes, moves, reaped)?;
             }
         }
+        limits::release(db, &[&row], &closed, &mut moves.news).await?;
         if row.noted {
             leases::forget_notes(db, &ids).await?;
         }
@@ -153,6 +177,7 @@ impl Round {
                 reaped.discarded += 1;
             }
         }
+        limits::release_all(db, &[raw.token], &mut moves.news).await?;
         leases::delete(db, &[raw.token]).await?;
         // Counts as one, lest a lease of any size exceed the room.
         Ok(1)
@@ -164,17 +189,19 @@ impl Round {
             return Ok(());
         }
         let mut moves = Moves::default();
-        for row in &db.take_expired(self.now, room).await? {
-            match record(row)?.read(self.now) {
-                Ok(mut job) => {
-                    let placement = state::expire(&mut job, self.now);
-                    moves.place(&job, placement)?;
+        for pool in Pool::ALL {
+            for row in &db.take_expired(pool, self.now, room - reaped.expired.min(room)).await? {
+                match record(row)?.read(self.now) {
+                    Ok(mut job) => {
+                        let placement = state::expire(&mut job, self.now);
+                        moves.place(&job, placement)?;
+                    }
+                    Err(wreck) => moves.set_aside(&wreck)?,
                 }
-                Err(wreck) => moves.set_aside(&wreck)?,
+                reaped.expired += 1;
             }
-            reaped.expired += 1;
         }
-        places::write(db, &moves).await?;
+        places::write(db, &moves, self.now).await?;
         news.append(moves.news);
         Ok(())
     }
@@ -189,9 +216,10 @@ impl Round {
     /// Whether there is more to do. One seek in each index.
     async fn more<Db: Tables>(&self, db: &mut Db) -> Result<bool> {
         const MORE: &str = "SELECT EXISTS (SELECT 1 FROM taskwright_leases WHERE lapses <= ?) \
-            OR EXISTS (SELECT 1 FROM taskwright_jobs WHERE expires <= ?)";
+            OR EXISTS (SELECT 1 FROM taskwright_jobs WHERE expires <= ?) \
+            OR EXISTS (SELECT 1 FROM taskwright_limited WHERE expires <= ?)";
         let now = Value::Integer(self.now.as_micros());
-        let rows = db.fetch(MORE, &[now, now]).await?;
+        let rows = db.fetch(MORE, &[now; 3]).await?;
         Ok(rows.first().map(|row| row.integer(0)).transpose()? == Some(1))
     }
 }

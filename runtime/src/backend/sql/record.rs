@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{Codec, Payload};
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{Attempt, Ending, Failure, FailureKind, Job, JobId, JobSpec, Name, Progress, State, Unique, WorkerId};
-use crate::policy::{Backoff, state};
+use crate::job::{
+    Attempt, Ending, Failure, FailureKind, Job, JobId, JobLimit, JobSpec, Name, Progress, State, Unique, WorkerId,
+};
+use crate::policy::{Backoff, limits, state};
 use crate::time::Timestamp;
 
 /// A job as a row holds it, not yet believed: a hand or a fault may have been at it.
@@ -34,6 +36,17 @@ pub(super) struct Record {
     pub(super) payload: Bytes,
     /// [`Extras`] as MessagePack; `None` when all of them are as they mostly are.
     pub(super) extras: Option<Bytes>,
+    /// Its lane, if it has limits; written where it waits, and made anew from the job elsewhere.
+    #[serde(skip)]
+    pub(super) limited: Option<InLane>,
+}
+
+/// Where a job with limits waits.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct InLane {
+    pub(super) lane: String,
+    /// The weights of its limits as MessagePack; `None` when all are 1.
+    pub(super) weights: Option<Bytes>,
 }
 
 /// A finished job as a row holds it.
@@ -61,6 +74,8 @@ struct Extras {
     max_attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unique: Option<Unique>,
+    #[serde(skip_serializing_if = "is_default")]
+    limits: Vec<JobLimit>,
     #[serde(skip_serializing_if = "is_default")]
     headers: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "is_default")]
@@ -105,6 +120,7 @@ impl Record {
             codec: spec.payload.codec.tag().into(),
             payload: spec.payload.bytes.clone(),
             extras: Extras::of(job).encode()?,
+            limited: InLane::of(spec)?,
         })
     }
 
@@ -127,6 +143,7 @@ impl Record {
             backoff: extras.backoff,
             keep_result: extras.keep,
             unique: extras.unique,
+            limits: extras.limits,
             headers: extras.headers,
             tags: extras.tags,
             parent: extras.parent,
@@ -178,6 +195,7 @@ impl Record {
             codec: Codec::MessagePack.tag().into(),
             payload: bytes,
             extras: None,
+            limited: None,
         }
     }
 
@@ -204,6 +222,7 @@ impl Record {
                 backoff: Backoff::DEFAULT,
                 keep_result: None,
                 unique: None,
+                limits: Vec::new(),
                 headers: BTreeMap::new(),
                 tags: Vec::new(),
                 parent: None,
@@ -248,6 +267,21 @@ impl Record {
     }
 }
 
+impl InLane {
+    fn of(spec: &JobSpec) -> Result<Option<Self>> {
+        let Some(lane) = limits::lane(spec) else { return Ok(None) };
+        if lane.len() > Self::LONGEST {
+            let message =
+                format!("the limits of job {} have keys of {} bytes together; make them shorter", spec.id, lane.len());
+            return Err(Error::invalid(message));
+        }
+        Ok(Some(Self { lane, weights: limits::weights(spec).map(|weights| encode(&weights)).transpose()? }))
+    }
+
+    /// The longest lane that every database can index, in bytes.
+    const LONGEST: usize = 1_800;
+}
+
 impl FinishedRecord {
     /// The row of a job that has ended and stays until `until`, or until retention removes it.
     pub(super) fn new(job: &Job, until: Option<Timestamp>) -> Result<Self> {
@@ -288,6 +322,7 @@ impl Extras {
             keep: spec.keep_result,
             max_attempts: (spec.max_attempts != job.attempt_limit).then_some(spec.max_attempts),
             unique: spec.unique.clone(),
+            limits: spec.limits.clone(),
             headers: spec.headers.clone(),
             tags: spec.tags.clone(),
             parent: spec.parent,

@@ -60,7 +60,9 @@ impl Work for KeepWork {
                 db.execute(AGAIN, &[attempt, ends, outcome, id, attempt]).await?;
             }
         }
-        news.outcomes();
+        if self.outcomes.iter().any(|kept| kept.outcome.state.is_terminal()) {
+            news.outcomes();
+        }
         Ok(())
     }
 }
@@ -166,8 +168,8 @@ async fn kept<Db: Tables>(db: &mut Db, ids: &[JobId], now: Timestamp) -> Result<
     for ids in lists(ids) {
         for row in &db.fetch(KEPT, &[Value::Ids(ids)]).await? {
             let outcome: Outcome = decode("outcome", &row.bytes(1)?.unwrap_or_default())?;
-            let expired = row.integer(0)? <= now.as_micros();
-            kept.push((outcome.id, if expired { Fetched::Expired } else { Fetched::Finished(outcome) }));
+            let ended = row.integer(0)? <= now.as_micros();
+            kept.push((outcome.id, Fetched::of_kept(outcome, ended)));
         }
     }
     Ok(kept)

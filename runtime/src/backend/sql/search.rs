@@ -48,8 +48,9 @@ impl Work for Search {
     const ISOLATION: Isolation = Isolation::RepeatableRead;
 
     async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, _: &mut News) -> Result<Vec<FoundJob>> {
-        let mut found = self.stored(db, Found::Waiting, now).await?;
-        found.extend(self.stored(db, Found::Finished, now).await?);
+        let mut found = self.stored(db, "taskwright_jobs", Found::Waiting, now).await?;
+        found.extend(self.stored(db, "taskwright_limited", Found::Waiting, now).await?);
+        found.extend(self.stored(db, "taskwright_finished", Found::Finished, now).await?);
         found.extend(self.running(db, now).await?);
         match self.order {
             Order::NewestFirst => found.sort_unstable_by_key(|found| std::cmp::Reverse(found.job.id())),
@@ -62,7 +63,13 @@ impl Work for Search {
 
 impl Search {
     /// A page of one table. Goes on to the next rows where a row turned out not to match after all.
-    async fn stored<Db: Tables>(&self, db: &mut Db, place: Found, now: Timestamp) -> Result<Vec<FoundJob>> {
+    async fn stored<Db: Tables>(
+        &self,
+        db: &mut Db,
+        table: &str,
+        place: Found,
+        now: Timestamp,
+    ) -> Result<Vec<FoundJob>> {
         let mut found = Vec::new();
         if !self.wants(place) {
             return Ok(found);
@@ -71,10 +78,10 @@ impl Search {
         ids.sort_unstable();
         ids.dedup();
         if ids.is_empty() {
-            self.scan(db, place, &[], now, &mut found).await?;
+            self.scan(db, (table, place), &[], now, &mut found).await?;
         }
         for ids in lists(&ids) {
-            self.scan(db, place, ids, now, &mut found).await?;
+            self.scan(db, (table, place), ids, now, &mut found).await?;
         }
         Ok(found)
     }
@@ -82,7 +89,7 @@ impl Search {
     async fn scan<Db: Tables>(
         &self,
         db: &mut Db,
-        place: Found,
+        (table, place): (&str, Found),
         ids: &[JobId],
         now: Timestamp,
         found: &mut Vec<FoundJob>,
@@ -90,7 +97,7 @@ impl Search {
         let mut from = self.from;
         let enough = found.len().saturating_add(self.limit);
         while found.len() < enough {
-            let page = self.page(db, place, ids, from, (now, enough - found.len())).await?;
+            let page = self.page(db, (table, place), ids, from, (now, enough - found.len())).await?;
             let full = page.len() >= enough - found.len();
             from = page.last().map(Job::id).or(from);
             let matching = page.into_iter().filter(|job| self.filter.matches(job, now));
@@ -106,12 +113,12 @@ impl Search {
     async fn page<Db: Tables>(
         &self,
         db: &mut Db,
-        place: Found,
+        (table, place): (&str, Found),
         ids: &[JobId],
         from: Option<JobId>,
         (now, limit): (Timestamp, usize),
     ) -> Result<Vec<Job>> {
-        let sql = self.sql::<Db>(place, ids, from.is_some());
+        let sql = self.sql::<Db>((table, place), ids, from.is_some());
         let mut values = self.values(place, ids, from.as_ref(), now);
         values.push(Value::Integer(clamp(limit)));
         let rows = db.fetch(sql, &values).await?;
@@ -122,7 +129,7 @@ impl Search {
         rows.iter().map(job).collect()
     }
 
-    fn sql<Db: Tables>(&self, place: Found, ids: &[JobId], paged: bool) -> String {
+    fn sql<Db: Tables>(&self, (table, place): (&str, Found), ids: &[JobId], paged: bool) -> String {
         let filter = &self.filter;
         let mut conditions = vec!["1 = 1".to_owned()];
         let mut when = |given: bool, condition: &str| {
@@ -143,9 +150,9 @@ impl Search {
             let states: Vec<_> = states.collect();
             when(true, &format!("({})", states.join(" OR ")));
         }
-        let (table, more) = match place {
-            Found::Finished => ("taskwright_finished", format!(", {FINISHED_COLUMNS}")),
-            Found::Waiting | Found::Running => ("taskwright_jobs", String::new()),
+        let more = match place {
+            Found::Finished => format!(", {FINISHED_COLUMNS}"),
+            Found::Waiting | Found::Running => String::new(),
         };
         let direction = if self.order == Order::NewestFirst { "DESC" } else { "ASC" };
         let conditions = conditions.join(" AND ");

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::news::News;
-use super::tables::Tables;
-use super::work::{Isolation, Raced, Work};
+use super::tables::{Columns, Tables, Value};
+use super::work::{Glance, Isolation, Raced, Work};
 use crate::error::{Error, Result};
 use crate::time::{Clock, Timestamp};
 
@@ -43,6 +43,9 @@ pub(super) trait Server: Send + Sync + 'static {
     /// A connection, with the words for its statements.
     type Session: Tables + 'static;
 
+    /// The server's time in microseconds, in a statement.
+    const NOW: &'static str;
+
     /// Opens a connection.
     async fn open(&self) -> Result<Self::Session>;
 
@@ -65,7 +68,7 @@ pub(super) trait Server: Send + Sync + 'static {
 /// The connections of one backend that work.
 pub(super) struct Connections<S: Server> {
     pub(super) server: S,
-    clock: Clock,
+    pub(super) clock: Clock,
     /// One permit a connection; closed with the backend.
     permits: Semaphore,
     /// Connections that nobody uses at the moment. Held to take or give one, never across an await.
@@ -84,6 +87,13 @@ impl<S: Server> Connections<S> {
     ///
     /// Cancel safe: a connection whose work was given up is dropped, and the server takes the transaction back.
     pub(super) async fn run<W: Work>(&self, mut work: W, access: Access) -> Result<(W::Answer, News)> {
+        let sees_nothing = match work.glance() {
+            Some(glance) => self.sees_nothing(glance).await?,
+            None => None,
+        };
+        if let Some(nothing) = sees_nothing {
+            return Ok((nothing, News::default()));
+        }
         let _permit = self.permits.acquire().await.map_err(|_| self.server.closed())?;
         let mut runs = 1;
         loop {
@@ -135,6 +145,40 @@ impl<S: Server> Connections<S> {
         let mut session = self.server.open().await?;
         let now = self.server.begin(&mut session, begin).await?;
         Ok((session, now))
+    }
+
+    /// The answer of work that has nothing to do.
+    async fn sees_nothing<A>(&self, glance: Glance<'_, A>) -> Result<Option<A>> {
+        let now = format!("({} + {})", S::NOW, self.clock.offset());
+        let rows = self.alone(&glance.sql.replace("{now}", &now), &glance.values).await?;
+        let sees = rows.first().map(|row| row.integer(0)).transpose()?;
+        Ok((sees == Some(0)).then_some(glance.nothing))
+    }
+
+    /// Runs one statement without a transaction around it, which costs one round trip: for what is nobody's work, and
+    /// does no harm when it is run twice.
+    pub(super) async fn alone(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<<S::Session as Tables>::Row>> {
+        let _permit = self.permits.acquire().await.map_err(|_| self.server.closed())?;
+        loop {
+            let idle = self.lock().pop();
+            let Some(mut session) = idle else { break };
+            match session.fetch(sql.to_owned(), values).await {
+                Ok(rows) => {
+                    self.lock().push(session);
+                    return Ok(rows);
+                }
+                Err(error) => tracing::debug!(?error, "an idle connection had broken"),
+            }
+        }
+        let mut session = self.server.open().await?;
+        let rows = session.fetch(sql.to_owned(), values).await?;
+        self.lock().push(session);
+        Ok(rows)
+    }
+
+    /// Whether nothing new is begun.
+    pub(super) fn is_closed(&self) -> bool {
+        self.permits.is_closed()
     }
 
     /// Refuses new work, waits for what is under way and closes the connections.

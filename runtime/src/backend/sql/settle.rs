@@ -1,11 +1,13 @@
 //! Ending attempts.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::lease::LeaseRow;
 use super::leases::Note;
+use super::limits::{self, Closed};
 use super::moves::Moves;
 use super::news::News;
 use super::tables::Tables;
@@ -42,9 +44,11 @@ impl Work for SettleWork {
         let mut moves = Moves::default();
         let settle = |end: &Settlement| settle(end, &mut leases, &notes, now, &mut moves);
         let answers = self.settlements.iter().map(settle).collect::<Result<Vec<_>>>()?;
+        let closed = self.closed(&leases, &answers);
+        limits::release(db, &leases.values().collect::<Vec<_>>(), &closed, news).await?;
         leases::write_settled(db, &leases.values().collect::<Vec<_>>()).await?;
         leases::forget_notes(db, &candidates).await?;
-        places::write(db, &moves).await?;
+        places::write(db, &moves, now).await?;
         news.append(moves.news);
         Ok(answers)
     }
@@ -57,6 +61,14 @@ impl SettleWork {
         tokens.sort_unstable();
         tokens.dedup();
         tokens
+    }
+
+    /// What was settled of leases that hold slots.
+    fn closed(&self, leases: &HashMap<i64, LeaseRow>, answers: &[Settled]) -> Vec<Closed> {
+        let applied = self.settlements.iter().zip(answers).filter(|(_, answer)| **answer == Settled::Applied);
+        let closed =
+            applied.map(|(end, _)| Closed { token: end.lease.token.cast_signed(), spec: Arc::clone(&end.job.spec) });
+        closed.filter(|closed| leases.get(&closed.token).is_some_and(|row| row.holds)).collect()
     }
 
     /// The jobs about which something may be noted.

@@ -8,9 +8,8 @@ use bytes::Bytes;
 
 use super::lease::LeaseRow;
 use super::record::{FinishedRecord, Record};
-use crate::backend::Claim;
 use crate::error::Result;
-use crate::job::JobId;
+use crate::job::{BatchId, JobId, Name};
 use crate::time::Timestamp;
 
 /// How many rows or values one statement carries at most; SQLite binds at most 32,766 values.
@@ -23,6 +22,56 @@ pub(super) const JOB_COLUMNS: &str = "id, queue, priority, due, expires, task, a
 /// How many columns those are.
 pub(super) const JOB_WIDTH: usize = 14;
 
+/// The columns that a waiting job with limits has besides.
+pub(super) const LANE_COLUMNS: &str = "lane, weights";
+
+/// Where jobs wait: those without limits in the order of claims of their queue, those with limits in that of their lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pool {
+    Free,
+    Limited,
+}
+
+impl Pool {
+    pub(super) const ALL: [Self; 2] = [Self::Free, Self::Limited];
+
+    pub(super) fn table(self) -> &'static str {
+        match self {
+            Self::Free => "taskwright_jobs",
+            Self::Limited => "taskwright_limited",
+        }
+    }
+
+    /// A statement that was written for jobs without limits, with `LINE` for what they stand in line in, for this pool.
+    pub(super) fn say(self, sql: &str) -> String {
+        match self {
+            Self::Free => sql.replace("LINE", "queue"),
+            Self::Limited => sql.replace("taskwright_jobs", "taskwright_limited").replace("LINE", "lane"),
+        }
+    }
+
+    /// The columns of its jobs, and how many they are.
+    pub(super) fn columns(self) -> (String, usize) {
+        match self {
+            Self::Free => (JOB_COLUMNS.to_owned(), JOB_WIDTH),
+            Self::Limited => (format!("{JOB_COLUMNS}, {LANE_COLUMNS}"), JOB_WIDTH + 2),
+        }
+    }
+}
+
+/// How many jobs to take of a queue, or of a lane.
+pub(super) type Wish<'a> = (&'a str, usize);
+
+/// What a claim goes by, whichever jobs it asks for.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// Tasks that the worker does not know.
+    pub(super) unknown: &'a [Name],
+    pub(super) now: Timestamp,
+    /// What a level of priority is worth, if priorities age.
+    pub(super) aging: Option<Duration>,
+}
+
 /// The columns that a finished job has besides.
 pub(super) const FINISHED_COLUMNS: &str = "state, finished, ends";
 
@@ -30,8 +79,12 @@ pub(super) const FINISHED_COLUMNS: &str = "state, finished, ends";
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
     Integer(i64),
+    /// A whole number or NULL.
+    MaybeInteger(Option<i64>),
     Real(f64),
     Text(&'a str),
+    /// Text or NULL.
+    MaybeText(Option<&'a str>),
     Bytes(&'a [u8]),
     /// Bytes or NULL.
     MaybeBytes(Option<&'a [u8]>),
@@ -93,17 +146,45 @@ pub(super) trait Tables: Send {
     async fn execute<S: Into<Cow<'static, str>> + Send>(&mut self, sql: S, values: &[Value<'_>]) -> Result<u64>;
 
     /// Stores waiting jobs, by ascending id mostly, so that the table and its index grow at their ends.
-    async fn insert_waiting(&mut self, records: &[&Record]) -> Result<()>;
+    async fn insert_waiting(&mut self, pool: Pool, records: &[&Record]) -> Result<()>;
+
+    /// Notes a batch and stores its one job, which has no limits, with one call: if the batch was not noted before, and
+    /// beside no other transactions also only if the job lies nowhere. Says whether it did; otherwise nothing was written.
+    ///
+    /// What most pushes are, for dialects that can say it at once.
+    async fn store_only(&mut self, _batch: BatchId, _record: &Record) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Stores finished jobs, each once; a row of the same id is replaced: the later end of a job stands.
     async fn insert_finished(&mut self, records: &[FinishedRecord]) -> Result<()>;
 
-    /// Takes due jobs of a claim's queues out of their place, in order (P4, P6, P10, P11), passing over those that
-    /// another claim takes at this moment.
-    async fn take_due(&mut self, claim: &Claim, now: Timestamp) -> Result<Vec<Record>>;
+    /// Takes due jobs of queues or lanes out of their place, in order (P4, P6, P10, P11), at most `limit` of all, passing
+    /// over those that another claim takes at this moment and those of unknown tasks (P8).
+    ///
+    /// Where `keys` are given, those of the queues' own limits, it takes nothing if any limit is to be looked at first.
+    /// Where priorities age, it looks at the first jobs of each priority, as many of them as are wished for, and no further.
+    async fn take_due(
+        &mut self,
+        pool: Pool,
+        wishes: &[Wish<'_>],
+        keys: &[&str],
+        limit: usize,
+        terms: Terms<'_>,
+    ) -> Result<Vec<Record>>;
 
-    /// How long until a claim's queues have a due job, paused queues and expired jobs aside.
-    async fn next_due(&mut self, claim: &Claim, now: Timestamp) -> Result<Option<Duration>>;
+    /// When queues or lanes have their next due job, by their places in the list, paused queues, expired jobs and unknown
+    /// tasks aside.
+    ///
+    /// Where `keys` are given, those of the queues' own limits, also when the first lane has its turn, and now if any
+    /// limit is to be looked at, both at any place.
+    async fn next_due(
+        &mut self,
+        pool: Pool,
+        names: &[&str],
+        keys: &[&str],
+        terms: Terms<'_>,
+    ) -> Result<Vec<(usize, Timestamp)>>;
 
     /// Stores a lease and gives its token, which is higher than that of every lease before.
     async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64>;
@@ -119,9 +200,9 @@ pub(super) trait Tables: Send {
     }
 
     /// Takes waiting jobs that expired, those that did so first before the others. By the index on `expires`.
-    async fn take_expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<Self::Row>> {
-        let first = Self::first("taskwright_jobs", "expires <= ?", "expires");
-        let sql = format!("DELETE FROM taskwright_jobs WHERE {first} RETURNING {JOB_COLUMNS}");
+    async fn take_expired(&mut self, pool: Pool, now: Timestamp, limit: usize) -> Result<Vec<Self::Row>> {
+        let first = Self::first(pool.table(), "expires <= ?", "expires");
+        let sql = format!("DELETE FROM {} WHERE {first} RETURNING {JOB_COLUMNS}", pool.table());
         self.fetch(sql, &[Value::Integer(now.as_micros()), Value::Integer(clamp(limit))]).await
     }
 
@@ -201,6 +282,30 @@ pub(super) fn portions<T>(rows: &[T], most: usize, job: impl Fn(&T) -> &Record) 
 /// Splits values into lists for `IN (?..)`.
 pub(super) fn lists<T>(values: &[T]) -> std::slice::Chunks<'_, T> {
     values.chunks(MOST_ROWS)
+}
+
+/// A statement of a claim, where `{known}` stands for the `condition` that a job is of a task which the worker knows:
+/// without it in most claims, so that these look at no job's task.
+pub(super) fn of_known_tasks(sql: &str, unknown: &[Name], condition: &str) -> String {
+    sql.replace("{known}", if unknown.is_empty() { "" } else { condition })
+}
+
+/// The condition that jobs came to lanes of one of so many queues, or that one of so many keys has a limit that was set:
+/// a seek each in small indexes.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(super) fn limits_met(queues: usize, keys: usize) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM taskwright_arrivals WHERE queue IN ({})) \
+         OR EXISTS (SELECT 1 FROM taskwright_limits WHERE id IN ({}) AND is_set <> 0)",
+        marks(queues),
+        marks(keys),
+    )
+}
+
+/// The tasks that a worker does not know as one text, in which `/task/` is found for each.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(super) fn unknown_tasks(unknown: &[Name]) -> String {
+    unknown.iter().flat_map(|name| ["/", name.as_str(), "/"]).collect()
 }
 
 /// A limit as databases count.

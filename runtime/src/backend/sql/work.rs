@@ -1,11 +1,15 @@
 //! What one operation does inside a transaction, whichever database runs it.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 
 use super::news::News;
 use super::tables::Tables;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use super::tables::Value;
 use crate::backend::Info;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
@@ -29,10 +33,26 @@ pub(super) trait Work: Send + 'static {
     )]
     const ISOLATION: Isolation;
 
+    /// How to see without a transaction that there is nothing to do, for what mostly finds nothing.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn glance(&self) -> Option<Glance<'_, Self::Answer>> {
+        None
+    }
+
     /// Does it, at the database's `now`.
     ///
     /// Runs again from the start when the transaction could not be committed because of another one.
     async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Self::Answer>;
+}
+
+/// One statement that stands alone, in place of a transaction that would change nothing.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) struct Glance<'w, Answer> {
+    /// Answers 0 when there is nothing to do. `{now}` in it is the database's time.
+    pub(super) sql: &'static str,
+    pub(super) values: Vec<Value<'w>>,
+    /// What is told then.
+    pub(super) nothing: Answer,
 }
 
 /// How much of what others commit a transaction sees.
@@ -59,6 +79,9 @@ pub(super) trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// How many pushes came before this one.
     fn count_push(&self) -> u64;
+
+    /// Whether its last claim met limits.
+    fn met_limits(&self) -> &Arc<AtomicBool>;
 
     /// Lets go of connections; what comes later is refused.
     async fn shut(&self) -> Result<()>;

@@ -16,6 +16,8 @@ pub(super) async fn check(h: &Harness, ability: Ability) -> Result<()> {
         Ability::Record => refuses_what_needs_a_record(h).await?,
         Ability::Leases => other_handle_does_not_know_a_lease(h).await?,
         Ability::Clock => waits_by_its_own_clock(h).await?,
+        Ability::Limiter => refuses_limits(h).await?,
+        Ability::Aging => refuses_aging(h).await?,
         Ability::Results
         | Ability::Wake
         | Ability::Leader
@@ -49,6 +51,24 @@ async fn refuses_what_needs_a_record(h: &Harness) -> Result<()> {
     let held = h.worker().claim(10).await?;
     assert_eq!(held.len(), 1, "the job is as it was, and nothing of the refused batch is there");
     h.end(held[0].completed()).await
+}
+
+async fn refuses_limits(h: &Harness) -> Result<()> {
+    let pushed = h.push([h.job(), h.job().limit("key", "1")]).await;
+    let error = pushed.err();
+    assert_eq!(error.as_ref().map(Error::kind), Some(ErrorKind::Unsupported), "a limit is refused");
+    assert!(error.is_some_and(|error| error.message().contains("keep the jobs in")), "with what to do");
+    assert_eq!(h.worker().claim(10).await?.len(), 0, "nothing of the refused batch is there");
+    Ok(())
+}
+
+async fn refuses_aging(h: &Harness) -> Result<()> {
+    h.push_one(h.job()).await?;
+    let error = h.worker().aging(Duration::from_mins(1)).claim(1).await.err();
+    assert_eq!(error.as_ref().map(Error::kind), Some(ErrorKind::Unsupported), "aging is refused");
+    assert!(error.is_some_and(|error| error.message().contains("priority_aging")), "with what to do");
+    let held = h.worker().claim_one().await?;
+    h.end(held.completed()).await
 }
 
 async fn other_handle_does_not_know_a_lease(h: &Harness) -> Result<()> {

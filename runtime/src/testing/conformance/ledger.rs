@@ -10,8 +10,16 @@ use crate::testing::{Harness, Held, LEASE, together};
 const HOUR: Duration = Duration::from_hours(1);
 
 /// Takes these jobs for a new worker.
-async fn take(ledger: &dyn Ledger, ids: &[JobId]) -> Result<Vec<Held>> {
-    let claim = Claim { worker: WorkerId::new(), queues: vec![], limit: ids.len(), ttl: LEASE, max_crashes: 3 };
+pub(super) async fn take(ledger: &dyn Ledger, ids: &[JobId]) -> Result<Vec<Held>> {
+    let claim = Claim {
+        worker: WorkerId::new(),
+        queues: vec![],
+        limit: ids.len(),
+        unknown: vec![],
+        ttl: LEASE,
+        max_crashes: 3,
+        aging: None,
+    };
     let taken = ledger.take(&claim, ids).await?;
     Ok(taken.into_iter().map(|(lease, job)| Held { lease, job }).collect())
 }
@@ -41,6 +49,19 @@ pub(super) async fn what_can_not_run_is_passed_over(h: &Harness) -> Result<()> {
     assert_eq!(held.iter().map(Held::id).collect::<Vec<_>>(), ids[..1], "not what is early, ended, leased, or unknown");
     h.advance(HOUR);
     assert_eq!(take(h.ledger()?, &ids[1..2]).await?.len(), 1);
+    Ok(())
+}
+
+pub(super) async fn job_of_an_unknown_task_is_not_taken(h: &Harness) -> Result<()> {
+    let strange = h.job().task(&h.other_queue("strange"));
+    let ids = [strange.id(), h.push_one(h.job()).await?];
+    h.push_one(strange).await?;
+    let unknown = vec![h.other_queue("another"), h.other_queue("strange")];
+    let claim =
+        Claim { worker: WorkerId::new(), queues: vec![], limit: 2, unknown, ttl: LEASE, max_crashes: 3, aging: None };
+    let taken = h.ledger()?.take(&claim, &ids).await?;
+    assert_eq!(taken.iter().map(|(lease, _)| lease.job).collect::<Vec<_>>(), ids[1..]);
+    assert_eq!(take(h.ledger()?, &ids).await?.iter().map(Held::id).collect::<Vec<_>>(), ids[..1]);
     Ok(())
 }
 

@@ -56,20 +56,25 @@ use crate::error::{Error, ErrorKind, Result};
 mod table;
 
 mod absent;
+mod aging;
 mod cancel;
 mod claim;
 mod extend;
 mod inspect;
 mod leader;
 mod ledger;
+mod limits;
 mod push;
 mod reap;
+mod replace;
 mod results;
 mod settle;
 mod store;
 mod time;
 mod transaction;
 mod unique;
+mod unknown;
+mod until;
 mod wake;
 
 /// One case of the suite.
@@ -170,6 +175,8 @@ pub enum Ability {
     Leader,
     /// The facet [`Inspect`](crate::backend::Inspect).
     Inspect,
+    /// The facet [`Limiter`](crate::backend::Limiter).
+    Limiter,
     /// The facet [`Ledger`](crate::backend::Ledger).
     Ledger,
     /// The facet [`Transaction`](crate::backend::Transaction).
@@ -182,21 +189,25 @@ pub enum Ability {
     Leases,
     /// What waits goes by the clock that a test moves, not by one of the server's that nobody can.
     Clock,
+    /// A claim may ask for [aging](crate::backend::Claim::aging).
+    Aging,
 }
 
 impl Ability {
     /// All of them, in the contract's order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Results,
         Self::Wake,
         Self::Leader,
         Self::Inspect,
+        Self::Limiter,
         Self::Ledger,
         Self::Transaction,
         Self::Reopen,
         Self::Record,
         Self::Leases,
         Self::Clock,
+        Self::Aging,
     ];
 
     /// Whether a backend offers it; `None` where that can't be seen.
@@ -206,8 +217,10 @@ impl Ability {
             Self::Wake => Some(backend.wake().is_some()),
             Self::Leader => Some(backend.leader().is_some()),
             Self::Inspect => Some(backend.inspect().is_some()),
+            Self::Limiter => Some(backend.limiter().is_some()),
             Self::Ledger => Some(backend.ledger().is_some()),
             Self::Transaction => Some(backend.transaction().is_some()),
+            Self::Aging => Some(backend.info().ages),
             Self::Reopen | Self::Record | Self::Leases | Self::Clock => None,
         }
     }
@@ -220,12 +233,14 @@ impl fmt::Display for Ability {
             Self::Wake => "wake",
             Self::Leader => "leader",
             Self::Inspect => "inspect",
+            Self::Limiter => "limiter",
             Self::Ledger => "ledger",
             Self::Transaction => "transaction",
             Self::Reopen => "reopen",
             Self::Record => "record",
             Self::Leases => "leases",
             Self::Clock => "clock",
+            Self::Aging => "aging",
         })
     }
 }

@@ -6,6 +6,7 @@ use crate::backend::{Fetched, KeptOutcome};
 use crate::codec::{Codec, Payload};
 use crate::error::Result;
 use crate::job::{FailureKind, JobId, Outcome, State};
+use crate::policy::state::Return;
 use crate::testing::harness::failure;
 use crate::testing::{Harness, LEASE};
 use crate::time::Timestamp;
@@ -32,6 +33,21 @@ async fn standing(h: &Harness, id: JobId) -> Result<(State, u32)> {
 pub(super) async fn job_that_was_never_pushed_is_absent(h: &Harness) -> Result<()> {
     assert_eq!(h.fetch(JobId::new()).await?, Fetched::Absent);
     assert_eq!(h.results()?.fetch(&[]).await?, []);
+    Ok(())
+}
+
+pub(super) async fn unfinished_job_is_pending(h: &Harness) -> Result<()> {
+    let id = h.push_one(h.job().keep(HOUR)).await?;
+    standing(h, id).await?;
+    let held = h.worker().claim_one().await?;
+    standing(h, id).await?;
+    h.end(held.failed(Duration::ZERO)).await?;
+    standing(h, id).await?;
+    let held = h.worker().claim_one().await?;
+    h.end(held.given_back(Return::Stopping, Duration::ZERO)).await?;
+    standing(h, id).await?;
+    h.end(h.worker().claim_one().await?.returned(b"1")).await?;
+    assert_eq!(outcome(h, id).await?.attempt, 2);
     Ok(())
 }
 
@@ -150,6 +166,15 @@ pub(super) async fn expired_job_says_so(h: &Harness) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn expired_job_that_was_looked_for_says_so(h: &Harness) -> Result<()> {
+    let id = h.push_one(h.job().expires(MINUTE)).await?;
+    h.advance(MINUTE);
+    assert_eq!(h.worker().claim(1).await?.len(), 0);
+    h.reap().await?;
+    assert_eq!(outcome(h, id).await?.state, State::Expired);
+    Ok(())
+}
+
 pub(super) async fn poison_tells_of_its_crashes(h: &Harness) -> Result<()> {
     let held = h.push_and_claim(h.job().attempts(1)).await?;
     h.lapse_and_reap().await?;
@@ -233,6 +258,43 @@ pub(super) async fn repeated_keep_changes_nothing(h: &Harness) -> Result<()> {
         h.results()?.keep(std::slice::from_ref(&kept)).await?;
     }
     assert_eq!(outcome(h, kept.outcome.id).await?, kept.outcome);
+    Ok(())
+}
+
+/// That a job of another store is at this attempt, to be known for an hour.
+fn mark(h: &Harness, id: JobId, attempt: u32) -> KeptOutcome {
+    let kept = foreign(h, id, attempt, b"");
+    let outcome = Outcome { state: State::Retryable, result: None, ..kept.outcome };
+    KeptOutcome { outcome, ..kept }
+}
+
+pub(super) async fn mark_of_a_pending_job_gives_way_to_its_outcome(h: &Harness) -> Result<()> {
+    let id = JobId::new();
+    for attempt in 0..2 {
+        h.results()?.keep(&[mark(h, id, attempt)]).await?;
+        assert_eq!(standing(h, id).await?, (State::Retryable, attempt));
+    }
+    let kept = foreign(h, id, 2, b"1");
+    h.results()?.keep(&[kept.clone(), mark(h, id, 1)]).await?;
+    assert_eq!(outcome(h, id).await?, kept.outcome);
+    Ok(())
+}
+
+pub(super) async fn mark_is_absent_once_its_time_has_ended(h: &Harness) -> Result<()> {
+    let (kept, marked) = (foreign(h, JobId::new(), 1, b"1"), mark(h, JobId::new(), 0));
+    h.results()?.keep(&[kept.clone(), marked.clone()]).await?;
+    h.advance(HOUR);
+    assert_eq!(h.fetch(marked.outcome.id).await?, Fetched::Absent);
+    assert_eq!(h.fetch(kept.outcome.id).await?, Fetched::Expired);
+    Ok(())
+}
+
+pub(super) async fn kept_failure_is_absent_once_its_time_has_ended(h: &Harness) -> Result<()> {
+    let mut kept = foreign(h, JobId::new(), 1, b"");
+    kept.outcome = Outcome { state: State::Discarded, result: None, failure: Some(failure()), ..kept.outcome };
+    h.results()?.keep(std::slice::from_ref(&kept)).await?;
+    h.advance(HOUR);
+    assert_eq!(h.fetch(kept.outcome.id).await?, Fetched::Absent, "only what was completed can be expired");
     Ok(())
 }
 

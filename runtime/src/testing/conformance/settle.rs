@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::backend::Settled;
 use crate::error::Result;
-use crate::job::{Attempt, Ending, JobId, State};
+use crate::job::{Attempt, Ending, Failure, FailureKind, JobId, State};
 use crate::policy::state::Return;
 use crate::policy::{Verdict, state};
 use crate::testing::conformance::Ability;
@@ -50,6 +50,15 @@ pub(super) async fn job_found_expired_by_its_worker_never_runs_again(h: &Harness
     let held = h.push_and_claim(h.job()).await?;
     h.end(held.settled(Verdict::Expire)).await?;
     never_runs_again(h).await
+}
+
+pub(super) async fn crash_that_a_worker_tells_is_counted(h: &Harness) -> Result<()> {
+    let held = h.push_and_claim(h.job()).await?;
+    let failure = Failure::new(FailureKind::Crash, "its own process was gone");
+    h.end(held.settled(Verdict::Retry { after: Duration::ZERO, failure })).await?;
+    let again = h.worker().claim_one().await?;
+    assert_eq!((again.job.attempt, again.job.crashes, again.job.history[0].ending), (2, 1, Ending::Crashed));
+    Ok(())
 }
 
 pub(super) async fn failed_job_waits_and_runs_again(h: &Harness) -> Result<()> {

@@ -33,7 +33,7 @@ pub(super) async fn closed_store_refuses_every_call(h: &Harness) -> Result<()> {
     let queues = vec![QueueClaim { queue: h.queue(), limit: 1 }];
     let push = Push { batch: BatchId::new(), jobs: vec![h.job().into()] };
     let extend = Extend { worker: worker.record(), ttl: LEASE, renewals: vec![] };
-    let claim = Claim { worker: worker.id, queues, limit: 1, ttl: LEASE, max_crashes: 3 };
+    let claim = Claim { worker: worker.id, queues, limit: 1, unknown: vec![], ttl: LEASE, max_crashes: 3, aging: None };
     let answers = [
         ("push", refused(backend.push(&push).await)),
         ("claim", refused(backend.claim(&claim).await)),

@@ -53,6 +53,28 @@ macro_rules! __conformance_table {
                 [P10] expired_backlog_does_not_hide_what_can_run;
                 [P4] next_due_is_never_too_late;
             }
+            aging {
+                [P6] each_level_is_worth_its_time_of_waiting [Aging];
+                [P6] order_of_aged_jobs_holds_from_one_claim_to_the_next [Aging];
+                [P6] negative_priorities_age_too [Aging];
+                [P6] lower_id_goes_first_where_priority_and_waiting_weigh_the_same [Aging];
+                [P6] without_aging_the_higher_priority_goes_first_however_long_others_wait [Aging];
+                [P6] queues_keep_their_order_however_long_a_job_waits [Aging];
+                [P6] each_queue_keeps_its_own_limit_among_aged_jobs [Aging];
+                [P6] low_priority_does_not_starve_under_a_stream_of_high_ones [Aging Clock];
+                [P6] strict_priority_starves_what_is_low_as_long_as_high_ones_come;
+                [P4 P6 P10] aged_claim_leaves_out_what_can_not_run [Aging Clock];
+                [P2 P6] aged_backlog_is_all_handed_out_by_claims_of_any_size [Aging];
+                [P6 P13] jobs_of_one_lane_age [Limiter Aging];
+            }
+            unknown {
+                [P8 P6] job_of_an_unknown_task_is_left_to_others;
+                [P8] worker_that_knows_none_of_the_jobs_is_told_to_wait;
+                [P8] what_lies_behind_many_unknown_jobs_is_handed_out;
+                [P6 P8] passed_over_jobs_keep_their_turn [Record];
+                [P8] job_given_back_as_unknown_is_there_for_others_at_once;
+                [P8 P9 P10] passed_over_jobs_are_counted_and_can_be_called_off [Inspect Record];
+            }
             time {
                 [P4] delayed_job_is_not_early;
                 [P4] delayed_job_is_handed_out_at_its_moment [Clock];
@@ -79,9 +101,9 @@ macro_rules! __conformance_table {
                 [P9] cancelled_job_is_heard_of [Record];
                 [P9 P15] cancelled_job_is_heard_of_every_time [Record];
                 [P3 P9] stale_lease_hears_of_no_cancellation [Record];
-                [P12] progress_can_be_read [Results];
-                [P3] stale_progress_is_not_written [Results];
-                [P12] progress_starts_anew_with_each_attempt [Results];
+                [P12] progress_can_be_read [Results Record];
+                [P3] stale_progress_is_not_written [Results Record];
+                [P12] progress_starts_anew_with_each_attempt [Results Record];
             }
             settle {
                 [P3] empty_batch_is_answered_empty;
@@ -90,6 +112,7 @@ macro_rules! __conformance_table {
                 [P9] job_cancelled_by_its_worker_never_runs_again;
                 [P10] job_found_expired_by_its_worker_never_runs_again;
                 [P4] failed_job_waits_and_runs_again [Clock];
+                [P5] crash_that_a_worker_tells_is_counted;
                 [P2] failure_of_the_last_attempt_is_final;
                 [P1] failures_are_remembered_with_their_causes;
                 [P1] latest_attempts_are_remembered;
@@ -171,9 +194,58 @@ macro_rules! __conformance_table {
                 [P7] one_of_two_dead_letters_with_one_key_is_retried [Inspect Record];
                 [P7] key_is_free_once_the_job_is_deleted [Inspect Record];
             }
+            until {
+                [P7] key_is_free_once_its_job_is_started [Record];
+                [P7] one_claim_frees_the_keys_of_all_its_jobs [Record];
+                [P7] job_taken_by_its_id_frees_its_key [Ledger Record];
+                [P7] retry_leaves_the_key_to_the_next_job [Record];
+                [P7] job_that_was_started_never_takes_the_key_back [Record];
+                [P5 P7] rescue_leaves_the_key_to_the_next_job [Record];
+                [P7] end_of_a_started_job_leaves_the_key_to_the_next [Record];
+                [P7] key_of_a_job_that_ends_before_it_is_started_is_free [Record];
+                [P7] retry_by_hand_of_a_started_job_needs_no_key [Inspect Record];
+                [P7] retry_by_hand_of_a_job_that_never_started_needs_its_key [Inspect Record];
+                [P7] deleted_job_frees_a_key_whatever_its_rule [Inspect Record];
+                [P7 P11] job_of_a_paused_queue_keeps_its_key [Inspect Record];
+                [P2 P7] pushes_and_claims_at_the_same_time_agree [Record];
+                [P7] time_holds_the_key_whatever_becomes_of_the_job [Record];
+                [P5 P7] time_holds_the_key_through_a_rescue [Record];
+                [P7] key_is_free_when_its_time_has_passed [Record];
+                [P7] reaper_leaves_keys_whose_time_has_not_passed [Record];
+                [P7] first_of_a_batch_takes_the_key_for_its_time [Record];
+                [P7] one_of_many_takes_a_key_whose_time_has_passed [Record];
+                [P7 P15] repeated_batch_is_refused_again_after_the_time_has_passed [Record];
+                [P7] retry_by_hand_neither_needs_nor_takes_a_key_for_a_time [Inspect Record];
+                [P7] time_holds_the_key_when_its_job_is_pruned [Inspect Record];
+            }
+            replace {
+                [P7] waiting_job_is_replaced [Record];
+                [P7 P13] replaced_job_takes_the_limits_of_what_replaces_it [Limiter Record];
+                [P7] only_what_is_asked_for_is_replaced [Record];
+                [P7] job_that_is_due_can_be_put_off_and_brought_forward [Record];
+                [P7] priority_that_is_replaced_counts [Record];
+                [P7] due_time_moves_no_further_than_the_longest_wait [Record];
+                [P7] running_job_is_not_replaced [Record];
+                [P7] push_while_the_job_runs_waits_behind_it [Record];
+                [P7] jobs_of_one_batch_replace_each_other [Record];
+                [P7] latest_of_a_batch_replaces_a_job_that_waits [Record];
+                [P7 P15] repeated_batch_does_not_replace_again [Record];
+                [P7] many_pushes_at_the_same_time_leave_one_job [Record];
+                [P2 P7] pushes_and_claims_at_the_same_time_lose_no_push [Record];
+                [P7] job_of_another_task_is_not_replaced [Record];
+                [P7] replaced_job_stays_in_its_queue [Record];
+                [P7 P10] expiry_moves_with_the_due_time [Record];
+                [P7] key_of_a_replaced_job_is_kept_and_freed_as_before [Record];
+                [P7] cancelled_job_is_not_replaced [Record];
+                [P7] job_that_is_retried_by_hand_is_replaced_only_if_it_never_ran [Inspect Record];
+                [P7 P11] job_of_a_paused_queue_is_replaced [Inspect Record];
+                [P7] replaced_job_is_shown_as_it_is_now [Inspect Record];
+                [P7] job_is_replaced_when_the_caller_commits [Transaction Record];
+            }
             results {
                 [P12] job_that_was_never_pushed_is_absent [Results];
-                [P12] unfinished_job_tells_where_it_stands [Results];
+                [P12] unfinished_job_is_pending [Results];
+                [P12] unfinished_job_tells_where_it_stands [Results Record];
                 [P12] completed_job_tells_its_result [Results];
                 [P12] result_of_every_byte_survives [Results];
                 [P12] largest_result_survives [Results];
@@ -184,7 +256,8 @@ macro_rules! __conformance_table {
                 [P12] job_out_of_attempts_tells_its_last_failure [Results];
                 [P9 P12] cancelled_job_tells_why [Results Record];
                 [P9 P12] called_off_job_that_fails_ends_as_cancelled [Results Record];
-                [P10 P12] expired_job_says_so [Results];
+                [P10 P12] expired_job_says_so [Results Record];
+                [P10 P12] expired_job_that_was_looked_for_says_so [Results];
                 [P12] poison_tells_of_its_crashes [Results];
                 [P3 P12] stale_result_does_not_replace_a_newer_one [Results];
                 [P12] answers_come_in_the_order_asked [Results];
@@ -192,7 +265,56 @@ macro_rules! __conformance_table {
                 [P12] failure_of_a_job_of_another_store_is_kept [Results];
                 [P12] later_attempt_of_a_kept_outcome_stands [Results];
                 [P12 P15] repeated_keep_changes_nothing [Results];
-                [P5 P12] running_job_with_a_lapsed_lease_is_still_pending [Results];
+                [P12] mark_of_a_pending_job_gives_way_to_its_outcome [Results];
+                [P12] mark_is_absent_once_its_time_has_ended [Results];
+                [P12] kept_failure_is_absent_once_its_time_has_ended [Results];
+                [P5 P12] running_job_with_a_lapsed_lease_is_still_pending [Results Record];
+            }
+            limits {
+                [P13] no_more_run_at_once_than_a_key_allows [Limiter];
+                [P13] many_claims_at_once_never_exceed_a_limit [Limiter];
+                [P13] claims_and_ends_at_the_same_time_lose_no_slot [Limiter];
+                [P13] slot_is_free_once_its_lease_has_ended_however_it_did [Limiter];
+                [P5 P13] lapsed_lease_holds_its_slot_until_it_is_reaped [Limiter];
+                [P3 P13] jobs_of_one_claim_free_their_slots_one_by_one [Limiter];
+                [P13] keys_do_not_stand_in_each_others_way [Limiter];
+                [P13] key_is_one_for_all_queues_and_tasks [Limiter];
+                [P13] different_keys_do_not_meet [Limiter];
+                [P13] keys_take_turns_however_many_jobs_they_have [Limiter];
+                [P13] lanes_that_wait_for_one_key_take_turns [Limiter];
+                [P6 P13] order_holds_within_a_key [Limiter];
+                [P13] weights_are_counted [Limiter];
+                [P13] job_that_weighs_more_than_the_limit_runs_alone [Limiter];
+                [P13] rate_allows_so_many_starts_in_its_time [Limiter];
+                [P13] start_counts_though_the_job_was_given_back [Limiter];
+                [P13] job_with_two_limits_waits_for_both [Limiter];
+                [P13] waiting_for_a_limit_costs_no_attempt [Limiter];
+                [P13] jobs_without_limits_of_the_same_queue_run_on [Limiter];
+                [P13] neither_side_of_a_queue_starves_the_other [Limiter];
+                [P1 P13] everything_about_limits_survives_a_retry [Limiter];
+                [P13] failed_job_waits_for_its_time_and_its_limit [Limiter];
+                [P4 P13] delayed_job_with_a_limit_is_not_early [Limiter];
+                [P13] limit_set_at_run_time_outweighs_what_jobs_ask_for [Limiter];
+                [P13] run_time_outweighs_configuration [Limiter];
+                [P13] limits_are_listed_by_key [Limiter];
+                [P13] limit_that_nothing_counts_against_is_forgotten [Limiter];
+                [P13] queue_has_a_limit_of_its_own [Limiter];
+                [P13] queue_has_a_rate_of_its_own [Limiter];
+                [P13] blocked_keys_do_not_hide_one_that_is_free [Limiter];
+                [P7 P13] unique_key_and_limit_go_together [Limiter];
+                [P1 P13 P15] repeated_push_of_limited_jobs_adds_nothing [Limiter];
+                [P1 P13] job_is_not_added_with_limits_and_without [Limiter];
+                [P11 P13] paused_queue_hands_out_no_limited_jobs [Limiter Inspect];
+                [P9 P13] limited_job_that_waits_is_called_off [Limiter];
+                [P10 P13] limited_job_that_waits_expires [Limiter];
+                [P13] limited_jobs_are_shown_and_counted [Limiter Inspect];
+                [P13] limited_jobs_are_changed_by_hand [Limiter Inspect];
+                [P13] end_of_a_job_wakes_who_waits_for_its_slot [Limiter Wake];
+                [P13] raised_limit_wakes_who_waits_for_it [Limiter Wake];
+                [P13] limited_job_is_not_taken_by_its_id [Limiter Ledger];
+                [P1 P13] limited_job_of_a_transaction_runs_once_it_is_committed [Limiter Transaction];
+                [P13] limits_hold_for_every_handle_on_the_store [Limiter Reopen];
+                [P13] limits_are_kept_in_any_order_of_claims_and_ends [Limiter];
             }
             wake {
                 [] push_wakes_those_who_wait_for_its_queue [Wake];
@@ -207,6 +329,7 @@ macro_rules! __conformance_table {
                 [] cancelling_a_waiting_job_wakes_who_awaits_it [Wake Record];
                 [] cancelling_a_running_job_wakes_its_worker [Wake Record];
                 [] pausing_and_resuming_wakes_workers [Wake Inspect];
+                [] hint_of_another_store_is_passed_on [Wake];
                 [] listener_ends_when_the_store_is_closed [Wake];
             }
             leader {
@@ -255,6 +378,7 @@ macro_rules! __conformance_table {
             ledger {
                 [] job_taken_by_its_id_is_leased [Ledger];
                 [] what_can_not_run_is_passed_over [Ledger];
+                [P8] job_of_an_unknown_task_is_not_taken [Ledger];
                 [] expired_and_paused_jobs_are_not_taken [Ledger Inspect];
                 [] job_is_taken_once_by_many_at_once [Ledger];
                 [] empty_list_is_answered_empty [Ledger];

@@ -163,7 +163,7 @@ pub(super) async fn stale_settle_leaves_the_key_to_its_holder(h: &Harness) -> Re
 }
 
 /// Does `change` to one job by hand, and tells to how many it applied.
-async fn change(h: &Harness, change: Change, id: JobId) -> Result<usize> {
+pub(super) async fn change(h: &Harness, change: Change, id: JobId) -> Result<usize> {
     let filter = JobFilter { ids: vec![id], ..JobFilter::default() };
     Ok(h.inspect()?.change(&change, &filter, 10).await?.count)
 }

@@ -126,6 +126,16 @@ pub(super) async fn pausing_and_resuming_wakes_workers(h: &Harness) -> Result<()
     Ok(())
 }
 
+pub(super) async fn hint_of_another_store_is_passed_on(h: &Harness) -> Result<()> {
+    h.wake()?.tell(&[]).await?;
+    for hint in [jobs(h), Hint::Outcomes, Hint::Control, Hint::Everything] {
+        let mut listener = h.wake()?.listen().await?;
+        h.wake()?.tell(std::slice::from_ref(&hint)).await?;
+        hears(&mut *listener, &hint).await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn listener_ends_when_the_store_is_closed(h: &Harness) -> Result<()> {
     let mut listener = h.wake()?.listen().await?;
     h.backend.close().await?;

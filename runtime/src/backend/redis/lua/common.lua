@@ -62,13 +62,26 @@ local function write_all(command, name, list)
     writes[command][name] = list
 end
 
+-- The same where this script may have written to that key.
+local function append_all(command, name, list)
+    local written_before = writes[command][name]
+    writes[command][name] = list
+    for _, argument in ipairs(written_before or {}) do
+        list[#list + 1] = argument
+    end
+end
+
 -- A lease is its token, the worker, when it was claimed, and the queue: 8, 16, 8 bytes, and the rest.
+
+local function is(type, name)
+    local found = call('TYPE', key(name)).ok
+    return found == type or found == 'none'
+end
 
 -- Refuses a key that a hand has given another type, before anything is written.
 local function must_be(type, name)
-    local found = call('TYPE', key(name)).ok
-    if found ~= type and found ~= 'none' then
-        error('WRONGTYPE ' .. key(name) .. ' is a ' .. found .. ' and not a ' .. type, 0)
+    if not is(type, name) then
+        error('WRONGTYPE ' .. key(name) .. ' is not a ' .. type, 0)
     end
 end
 
@@ -123,6 +136,28 @@ local function queue_of(record)
     return record:sub(38, 37 + (record:byte(37) or 0))
 end
 
+-- The name of a job's task: the first field of what only the program reads, which is an array; nil where it is none.
+local function task_of(record)
+    local at = 38 + (record:byte(37) or 0)
+    local array, mark = record:byte(at, at + 1)
+    if not mark or array < 0x90 or array > 0x9f then
+        return nil
+    end
+    if mark >= 0xa0 and mark <= 0xbf then
+        return record:sub(at + 2, at + 1 + mark - 0xa0)
+    end
+    return mark == 0xd9 and record:sub(at + 3, at + 2 + (record:byte(at + 2) or 0)) or nil
+end
+
+-- The tasks that a worker does not know: how many are named is at `at`, their names follow. And where the rest begins.
+local function unknown_from(at)
+    local unknown, rest = {}, at + 1 + tonumber(ARGV[at])
+    for name = at + 1, rest - 1 do
+        unknown[ARGV[name]] = true
+    end
+    return unknown, rest
+end
+
 -- A waiting job's place in the order of claims, as bytes that sort so: priority, due time, id.
 local function turn_of(record, id)
     return record:sub(35, 36) .. record:sub(18, 25) .. id
@@ -143,11 +178,35 @@ local function later_of(record)
     return (letter_of(record) == 'r' and 'retry:' or 'later:') .. queue_of(record)
 end
 
--- Puts a job among the waiting.
-local function lay_waiting(id, due, expires, tail)
+-- A job with limits has a place: how many weights its limits have (0: all are 1), each of them in 4 bytes, then the lane
+-- in which it waits, which is its queue and what it asks for. One that is not due yet waits among the others.
+local function lane_of(place)
+    return place:sub(2 + 4 * (place:byte(1) or 0))
+end
+
+-- Puts a due job in its lane, and its lane in the line of its queue, at the end if it is not there.
+local in_line = {}
+local function lay_in_lane(queue, lane, turn)
+    write('ZADD', 'lane:' .. lane, '0', turn)
+    write('ZADD', 'limited:' .. queue, '0', turn)
+    if in_line[lane] == nil then
+        in_line[lane] = call('ZSCORE', key('line:' .. queue), lane)
+        if not in_line[lane] then
+            write('ZADD', 'line:' .. queue, string.format('%.0f', now), lane)
+        end
+    end
+end
+
+-- Puts a job among the waiting; `place` is nothing where it has no limits.
+local function lay_waiting(id, due, expires, tail, place)
     local record = head_of(due, expires) .. tail
     local queue = queue_of(record)
-    if due <= now then
+    if place ~= '' then
+        write('HSET', 'limited', id, place)
+    end
+    if due <= now and place ~= '' then
+        lay_in_lane(queue, lane_of(place), turn_of(record, id))
+    elseif due <= now then
         write('ZADD', 'ready:' .. queue, '0', turn_of(record, id))
     else
         write('ZADD', later_of(record), due, turn_of(record, id))
@@ -169,13 +228,27 @@ local function lay_finished(id, due, expires, ends, tail)
 end
 
 -- Takes a job that is not leased out of the indexes of its place.
+local any_limited
 local function lift(id, record)
+    if any_limited == nil then
+        any_limited = call('EXISTS', key('limited')) == 1
+    end
     local letter, queue, turn = letter_of(record), queue_of(record), turn_of(record, id)
     if letter == 'w' or letter == 'r' then
         write('ZREM', 'ready:' .. queue, turn)
         write('ZREM', 'overdue:' .. queue, turn)
         write('ZREM', 'later:' .. queue, turn)
         write('ZREM', 'retry:' .. queue, turn)
+        local task = task_of(record)
+        if task then
+            write('ZREM', 'aside:' .. queue .. '/' .. task, turn)
+        end
+        local place = any_limited and call('HGET', key('limited'), id)
+        if place then
+            write('ZREM', 'lane:' .. lane_of(place), turn)
+            write('ZREM', 'limited:' .. queue, turn)
+            write('HDEL', 'limited', id)
+        end
         write('ZREM', 'expiring', id)
     else
         for _, shelf in ipairs({ 'c', 'd', 'x', 'e' }) do
@@ -189,32 +262,73 @@ local function forget(id)
     write('ZREM', 'ids', id)
 end
 
--- The unfinished job that has a unique key, as this script leaves it. A key comes as `k` and its text, or as nothing.
--- One that was never released, since its job's record was damaged, is free.
+-- A unique key comes as nothing, or as how long it is taken and its text: `d` until the job is done, `s` until it is
+-- started, `t` for a time, whose microseconds are the 8 bytes after it.
+-- It is stored with its job's id, after which stands the moment at which it is free again, if that is a moment.
+local function text_of(unique)
+    return unique:sub(unique:byte(1) == 116 and 10 or 2)
+end
+
+-- The job that has a unique key, as this script leaves it.
+-- A key that was never freed, since its job's record was damaged, is free.
 local holders = {}
 local function holder_of(unique)
     if unique == '' then
         return false
     end
-    if holders[unique] == nil then
-        local holder = call('HGET', key('unique'), unique:sub(2))
-        local record = holder and call('HGET', key('jobs'), holder)
-        holders[unique] = record and not is_finished(record) and holder
+    local text = text_of(unique)
+    if holders[text] == nil then
+        local taken = call('HGET', key('unique'), text)
+        if taken and #taken == 24 then
+            holders[text] = read('>i8', taken, 17) > now and taken:sub(1, 16)
+        else
+            local record = taken and call('HGET', key('jobs'), taken)
+            holders[text] = record and not is_finished(record) and taken
+        end
     end
-    return holders[unique]
+    return holders[text]
 end
 
 local function take_unique(unique, id)
-    if unique ~= '' then
-        holders[unique] = id
-        write('HSET', 'unique', unique:sub(2), id)
+    if unique == '' then
+        return
+    end
+    local kind, text = unique:sub(1, 1), text_of(unique)
+    holders[text] = id
+    if kind == 't' then
+        local ends = math.min(now + read('>i8', unique, 2), LAST)
+        write('HSET', 'unique', text, id .. pack('>i8', ends))
+        write('ZADD', 'windows', string.format('%.0f', ends), text)
+    else
+        write('HSET', 'unique', text, id)
+        if kind == 's' then
+            write('HSET', 'unstarted', id, text)
+        end
     end
 end
 
-local function release_unique(unique, id)
-    if unique ~= '' and holder_of(unique) == id then
-        holders[unique] = false
-        write('HDEL', 'unique', unique:sub(2))
+local function free_unique(unique, id)
+    if unique == '' then
+        return
+    end
+    if holder_of(unique) == id then
+        holders[text_of(unique)] = false
+        write('HDEL', 'unique', text_of(unique))
+    end
+    if unique:byte(1) == 115 then
+        write('HDEL', 'unstarted', id)
+    end
+end
+
+-- Frees the keys that were taken until one of these jobs, which are claimed now, is started.
+local function free_started(ids)
+    if #ids == 0 or call('EXISTS', key('unstarted')) == 0 then
+        return
+    end
+    for index, text in ipairs(gather('HMGET', 'unstarted', ids)) do
+        if text then
+            free_unique('s' .. text, ids[index])
+        end
     end
 end
 

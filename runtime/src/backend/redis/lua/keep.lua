@@ -1,9 +1,9 @@
 -- Keeps outcomes of jobs that another store carries; the later attempt's stands.
 --
--- For each: id, attempt, how long it is kept, the outcome.
+-- ARGV[2]: `ended` where one of the jobs has. Then for each: id, attempt, how long it is kept, the outcome.
 -- Keys: outcomes, outcome-ends.
 local latest = {}
-for at = 2, #ARGV, 4 do
+for at = 3, #ARGV, 4 do
     local id, attempt = ARGV[at], tonumber(ARGV[at + 1])
     if not latest[id] then
         local known = call('HGET', key('outcomes'), id)
@@ -16,6 +16,6 @@ for at = 2, #ARGV, 4 do
         write('ZADD', 'outcome-ends', ends, id)
     end
 end
-outcomes = true
+outcomes = ARGV[2] == 'ended'
 commit()
 return 1

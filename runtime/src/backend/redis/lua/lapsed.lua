@@ -3,14 +3,30 @@
 -- ARGV[2]: the most jobs, [3]: the most bytes of records.
 -- Answers the present, how many there are in all, and of each shown its id, record, lease (false: it waits), and why
 -- it was called off.
--- Forgets workers that are gone, and repairs what a hand has torn apart: a lapse without a job, a job without a lease.
--- Keys: lapses, expiring, beats; jobs, leases, calledoff, workers, stamp.
+-- Forgets workers that are gone, unique keys whose time has passed and limits that nothing counts against, and repairs
+-- what a hand has torn apart: a lapse without a job, a job without a lease.
+-- Keys: lapses, expiring, beats, windows, limit-ends; jobs, leases, calledoff, workers, unique, limits, limit-keys, holds,
+-- limited, waits:KEY, line:QUEUE, stamp.
 local limit, most_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local gone = call('ZRANGEBYSCORE', key('beats'), '-inf', now, 'LIMIT', 0, 100)
 for _, worker in ipairs(gone) do
     write('ZREM', 'beats', worker)
     write('HDEL', 'workers', worker)
+end
+
+for _, text in ipairs(call('ZRANGEBYSCORE', key('windows'), '-inf', now, 'LIMIT', 0, 100)) do
+    write('ZREM', 'windows', text)
+    -- It may have been taken again since.
+    local taken = call('HGET', key('unique'), text)
+    if taken and #taken == 24 and read('>i8', taken, 17) <= now then
+        write('HDEL', 'unique', text)
+    end
+end
+
+local counts = counting()
+for _, name in ipairs(call('ZRANGEBYSCORE', key('limit-ends'), '-inf', now, 'LIMIT', 0, 100)) do
+    counts.forget_idle(name)
 end
 
 local ids = call('ZRANGEBYSCORE', key('lapses'), '-inf', now, 'LIMIT', 0, limit)
@@ -34,6 +50,8 @@ for index, id in ipairs(ids) do
     if not record then
         write('ZREM', index <= lapsed and 'lapses' or 'expiring', id)
         write('HDEL', 'leases', id)
+        write('HDEL', 'limited', id)
+        counts.release({ id })
         total = total - 1
     elseif bytes <= most_bytes then
         bytes = bytes + #record
@@ -46,5 +64,6 @@ for index, id in ipairs(ids) do
         end
     end
 end
+counts.close()
 commit()
 return { now, total, shown }

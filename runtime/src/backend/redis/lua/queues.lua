@@ -3,7 +3,17 @@
 -- From ARGV[2] on: the queues' names.
 -- Answers for each whether it is paused, how many jobs are available, scheduled, to be retried, and running, and since
 -- when the oldest available one has been due (-1: there is none). A queue that holds nothing is forgotten.
--- Keys: paused, ready:QUEUE, overdue:QUEUE, later:QUEUE, retry:QUEUE, running; queues.
+-- Keys: paused, ready:QUEUE, limited:QUEUE, overdue:QUEUE, aside:QUEUE, aside:QUEUE/TASK, later:QUEUE, retry:QUEUE, running; queues.
+
+-- The keys of a queue's jobs that are available already.
+local function due_keys(queue)
+    local names = { 'ready:' .. queue, 'limited:' .. queue, 'overdue:' .. queue }
+    for _, task in ipairs(call('SMEMBERS', key('aside:' .. queue))) do
+        names[#names + 1] = 'aside:' .. queue .. '/' .. task
+    end
+    return names
+end
+
 local function oldest(queue)
     local first
     local function look(due)
@@ -12,10 +22,10 @@ local function oldest(queue)
         end
     end
     -- The first turn of each priority is the oldest of it.
-    for _, name in ipairs({ 'ready:', 'overdue:' }) do
+    for _, name in ipairs(due_keys(queue)) do
         local from = '-'
         for _ = 1, 1000 do
-            local turn = call('ZRANGEBYLEX', key(name .. queue), from, '+', 'LIMIT', 0, 1)[1]
+            local turn = call('ZRANGEBYLEX', key(name), from, '+', 'LIMIT', 0, 1)[1]
             if not turn or #turn < 10 then
                 break
             end
@@ -41,8 +51,10 @@ local answers = {}
 for at = 2, #ARGV do
     local queue = ARGV[at]
     local later, retry = key('later:' .. queue), key('retry:' .. queue)
-    local available = call('ZCARD', key('ready:' .. queue)) + call('ZCARD', key('overdue:' .. queue))
-        + call('ZCOUNT', later, '-inf', now) + call('ZCOUNT', retry, '-inf', now)
+    local available = call('ZCOUNT', later, '-inf', now) + call('ZCOUNT', retry, '-inf', now)
+    for _, name in ipairs(due_keys(queue)) do
+        available = available + call('ZCARD', key(name))
+    end
     local scheduled, retried = call('ZCOUNT', later, after_now, '+inf'), call('ZCOUNT', retry, after_now, '+inf')
     local running = tonumber(call('HGET', key('running'), queue)) or 0
     local paused = call('SISMEMBER', key('paused'), queue)

@@ -1,14 +1,15 @@
 -- Ends claims, each only if its lease is the one that is named.
 --
 -- ARGV[2]: `held`, or `lapsed` to end a lease only if it has lapsed. Then for each job: id, token, kind, unique key
--- or nothing, and by kind
+-- that is free now or nothing, and by kind
 --   x (forgotten): nothing more;
---   w (waits again): due, expires or nothing, the record's tail;
+--   w (waits again): due, expires or nothing, the record's tail, its place if it has limits or nothing;
 --   f (finished): due, expires or nothing, when it ends, the record's tail.
 -- Answers for each 1 (done), 0 (the lease is lost), or why the job was called off, which must then not wait again.
--- Keys: leases, lapses, calledoff, unique; progress, running, jobs, ids, ready:QUEUE, later:QUEUE, retry:QUEUE,
--- expiring, queues, done:LETTER, stamp.
-local LENGTH = { x = 4, w = 7, f = 8 }
+-- Keys: leases, lapses, calledoff, unique, unstarted, holds; progress, running, jobs, ids, ready:QUEUE, later:QUEUE,
+-- retry:QUEUE, lane:LANE, limited, limited:QUEUE, line:QUEUE, expiring, queues, done:LETTER, stamp; limits, limit-ends,
+-- waits:KEY.
+local LENGTH = { x = 4, w = 8, f = 8 }
 local lapsed_only = ARGV[2] == 'lapsed'
 
 local ids, places = {}, {}
@@ -45,9 +46,9 @@ for index, id in ipairs(ids) do
         ended_of[queue] = (ended_of[queue] or 0) + 1
         gone[#gone + 1] = id
         if kind == 'w' then
-            lay_waiting(id, moment(ARGV[place + 4]), expires_at(place + 5), ARGV[place + 6])
+            lay_waiting(id, moment(ARGV[place + 4]), expires_at(place + 5), ARGV[place + 6], ARGV[place + 7])
         else
-            release_unique(unique, id)
+            free_unique(unique, id)
             if kind == 'f' then
                 lay_finished(id, moment(ARGV[place + 4]), expires_at(place + 5), moment(ARGV[place + 6]), ARGV[place + 7])
             else
@@ -68,6 +69,11 @@ end
 if #forgotten > 0 then
     write_all('HDEL', 'jobs', forgotten)
     write_all('ZREM', 'ids', forgotten)
+end
+if #gone > 0 and call('EXISTS', key('holds')) == 1 then
+    local counts = counting()
+    counts.release(gone)
+    counts.close()
 end
 commit()
 for queue, count in pairs(ended_of) do

@@ -7,13 +7,13 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, MySqlConnection,
 use super::error::{closed, fault, is_in_the_way};
 use super::tables::Session;
 use crate::backend::sql::server::{Access, Begin, Server};
-use crate::backend::sql::url;
 use crate::backend::sql::work::Isolation;
+use crate::backend::sql::{completion, url};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
 
 /// The options that only taskwright knows; `sqlx` sees to the rest.
-const OPTIONS: &str = "prefix, notify";
+const OPTIONS: &str = "prefix, notify, transactions";
 
 /// Those of `sqlx`; what is neither is a mistake.
 const DRIVERS_OPTIONS: [&str; 9] =
@@ -26,9 +26,11 @@ const STATEMENTS_KEPT: usize = 256;
 const LONGEST_PREFIX: usize = 48;
 
 /// What holds on every connection, whatever the server is set to: a value that does not fit is an error instead of being
-/// cut, and a lock that nobody lets go of is waited for no longer than a lease may be.
+/// cut, a lock that nobody lets go of is waited for no longer than a lease may be, and locks on gaps between rows, where
+/// others store theirs, are not taken.
 const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
-    SESSION innodb_lock_wait_timeout = 10, SESSION wait_timeout = 28800";
+    SESSION innodb_lock_wait_timeout = 10, SESSION wait_timeout = 28800; \
+    SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 /// What a URL asks for. Has no `Debug`, since it has a password.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ pub(super) struct Settings {
     pub(super) prefix: String,
     /// Whether other processes are told what happened.
     pub(super) notifies: bool,
+    /// How many tasks run in transactions at once.
+    pub(super) transactions: u32,
     /// The most bytes that the server takes in one message; known once a connection was examined.
     pub(super) packet: usize,
 }
@@ -50,6 +54,7 @@ impl Settings {
         };
         let (address, options) = rest.split_once('?').unwrap_or((rest, ""));
         let (mut prefix, mut notifies) = ("taskwright_".to_owned(), true);
+        let mut transactions = completion::TRANSACTIONS;
         let mut drivers = Vec::new();
         for (key, value) in url::options(options) {
             match key {
@@ -57,6 +62,7 @@ impl Settings {
                 "notify" if value == "off" => notifies = false,
                 "notify" if value == "on" => notifies = true,
                 "notify" => return Err(Error::invalid(format!("notify={value} is not known; it is on or off"))),
+                "transactions" => transactions = completion::transactions(value)?,
                 key if DRIVERS_OPTIONS.contains(&key) => drivers.push(format!("{key}={value}")),
                 key => {
                     let drivers = DRIVERS_OPTIONS.join(", ");
@@ -78,7 +84,7 @@ impl Settings {
             return Err(Error::invalid("the URL names no database; write `mysql://user:password@host/database`"));
         }
         let options = options.disable_statement_logging().statement_cache_capacity(STATEMENTS_KEPT);
-        Ok(Self { options, prefix, notifies, packet: 0 })
+        Ok(Self { options, prefix, notifies, transactions, packet: 0 })
     }
 
     /// Where it is, without secrets.
@@ -101,6 +107,8 @@ impl Settings {
 #[async_trait]
 impl Server for Settings {
     type Session = Session<MySqlConnection>;
+
+    const NOW: &'static str = NOW;
 
     async fn open(&self) -> Result<Self::Session> {
         let db = self.connect().await.map_err(|error| error.context("server", self.location()))?;
@@ -139,16 +147,16 @@ impl Server for Settings {
 pub(super) const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
 
 /// Begins a transaction and asks for the time: one message, one answer.
-///
-/// Read committed, so that locks on gaps between rows, where others store theirs, are not taken.
 fn beginning(begin: Begin) -> String {
     let (isolation, snapshot) = match begin.isolation {
-        Isolation::ReadCommitted => ("READ COMMITTED", None),
-        Isolation::RepeatableRead => ("REPEATABLE READ", Some("WITH CONSISTENT SNAPSHOT")),
+        Isolation::ReadCommitted => ("", None),
+        Isolation::RepeatableRead => {
+            ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; ", Some("WITH CONSISTENT SNAPSHOT"))
+        }
     };
     let access = (begin.access == Access::Read).then_some("READ ONLY");
     let how: Vec<_> = [snapshot, access].into_iter().flatten().collect();
-    format!("SET TRANSACTION ISOLATION LEVEL {isolation}; START TRANSACTION {}; SELECT {NOW}", how.join(", "))
+    format!("{isolation}START TRANSACTION {}; SELECT {NOW}", how.join(", "))
 }
 
 /// Runs statements in one message, without values; their rows come as text.

@@ -16,15 +16,18 @@
 //! `socket` after a question mark.
 //! Encrypted connections need the feature `tls`; MySQL 8 asks for one from users whose password it does not know from
 //! before (`caching_sha2_password`).
-//! Two options are taskwright's own:
+//! Three options are taskwright's own:
 //!
 //! - `prefix=taskwright_`: what the names of all its tables begin with. They are created when missing, and no other is
 //!   touched.
 //! - `notify=off`: other processes are not told what happened, and find it by polling.
+//! - `transactions=4`: how many tasks with a `#[tx]` parameter run at once, from 1 to 1000; the others wait. Each has a
+//!   connection of its own, which stays open for a minute after the last task that needed it.
 //!
 //! # How it is built
 //!
-//! Three connections work and one looks for what other processes did, whatever the concurrency.
+//! Three connections work and one waits for what other processes do, whatever the concurrency; those of tasks in
+//! transactions come on top.
 //! An operation is one transaction, begun with the database's time in one round trip.
 //! Claims pass over rows that another one takes at this moment, so any number of workers share a queue.
 //!
@@ -37,9 +40,22 @@
 //! start; there is no asking for less for a claim.
 //! Payloads are limited by the server's `max_allowed_packet`: to a quarter of it, since a job travels with its result.
 //!
+//! # Tasks in transactions
+//!
+//! A task that takes `#[tx] tx: &mut sqlx::Transaction<'_, sqlx::MySql>` is lent a transaction of this database at
+//! `READ COMMITTED`, on a connection like the user's own would be.
+//! When the task returns `Ok`, its job is completed in the same transaction and that is committed; where the job's lease
+//! was lost meanwhile, or the attempt fails in any way, it is rolled back.
+//! A deadlock takes back the whole transaction, and statements such as `CREATE TABLE` commit it; a task that passes over
+//! either has failed.
+//!
 //! # Hints
 //!
-//! Other processes read a small table ten times a second, by key, on a connection of their own, while somebody listens.
+//! What happened is written on a small table, the board. While somebody listens, a process has one query on it that waits
+//! in the server, for some seconds at a time, and looks there for new messages: every few milliseconds for a while after
+//! the last one, and fifty times a second then.
+//! A server that logs or ends slow queries should not count these; where it ends them, the board is read ten times a
+//! second instead.
 
 use std::fmt;
 use std::sync::Arc;
@@ -53,6 +69,8 @@ use self::connect::{Settings, simple};
 use self::error::fault;
 use self::tables::Session;
 use self::wake::Wakes;
+use super::completion::TaskConnections;
+use super::news::Herald;
 use super::server::{Access, Connections};
 use super::work::{Store, Work};
 use crate::backend::{Info, Limits};
@@ -72,13 +90,15 @@ const MOST_PAYLOAD: usize = 64 << 20;
 /// A store of jobs in a MySQL or MariaDB database.
 pub struct MySql {
     info: Info,
-    clock: Clock,
     connections: Arc<Connections<Settings>>,
-    wakes: Wakes,
+    wakes: Arc<Wakes>,
+    task_connections: TaskConnections<Settings>,
     /// Set once by `close`; shared with this backend's listeners, which end with it.
     closed: Arc<AtomicBool>,
     /// How many pushes there were.
     pushes: AtomicU64,
+    /// Whether the last claim met limits.
+    met_limits: Arc<AtomicBool>,
 }
 
 impl MySql {
@@ -110,9 +130,18 @@ impl MySql {
         let (db, info) = set_up(&mut settings).await.map_err(|error| error.context("server", location))?;
         let closed = Arc::default();
         let session = Session::new(db, &settings);
-        let connections = Connections::new(settings, clock.clone(), session);
-        let wakes = Wakes::new(Arc::clone(&connections), Arc::clone(&closed));
-        Ok(Self { info, clock, connections, wakes, closed, pushes: AtomicU64::new(0) })
+        let connections = Connections::new(settings, clock, session);
+        let wakes = Arc::new(Wakes::new(Arc::clone(&connections), Arc::clone(&closed)));
+        let task_connections = TaskConnections::new(&connections, Arc::<Wakes>::clone(&wakes));
+        Ok(Self {
+            info,
+            connections,
+            wakes,
+            task_connections,
+            closed,
+            pushes: AtomicU64::new(0),
+            met_limits: Arc::default(),
+        })
     }
 }
 
@@ -174,10 +203,21 @@ async fn examine(db: &mut MySqlConnection, settings: &mut Settings) -> Result<In
         max_delay: None,
         max_push: 5_000,
         max_claim: 1_000,
+        max_lease: None,
         time_precision: Duration::from_micros(1),
     };
     let location = settings.location();
-    Ok(Info { name: "mysql", location, durability, warnings, schema: None, atomic_push: true, limits })
+    Ok(Info {
+        name: "mysql",
+        location,
+        durability,
+        warnings,
+        schema: None,
+        atomic_push: true,
+        passes_over: true,
+        ages: true,
+        limits,
+    })
 }
 
 /// Whether a version as the server says it (`8.0.36`, `10.11.6-MariaDB-1`) lacks something that is needed.
@@ -208,8 +248,13 @@ impl Store for MySql {
         self.pushes.fetch_add(1, Ordering::Relaxed)
     }
 
+    fn met_limits(&self) -> &Arc<AtomicBool> {
+        &self.met_limits
+    }
+
     async fn shut(&self) -> Result<()> {
         self.closed.store(true, Ordering::Release);
+        self.task_connections.close().await;
         self.wakes.close().await;
         self.connections.close().await;
         Ok(())

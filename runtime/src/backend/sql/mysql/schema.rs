@@ -12,7 +12,72 @@ use crate::error::{Error, Result};
 /// Every step of the schema, oldest first. A step that was released never changes.
 ///
 /// Each statement commits by itself here, so each must do no harm when it is run again after a crash in the middle.
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "jobs, leases, finished", statements: FIRST }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "jobs, leases, finished", statements: FIRST },
+    Migration { version: 2, name: "unique keys for a time", statements: WINDOWS },
+    Migration { version: 3, name: "limits", statements: LIMITS },
+];
+
+/// Jobs with limits lie apart, so that the others pay nothing for them.
+const LIMITS: &[&str] = &[
+    // The first index: the order of claims within a lane. The other one is for the reaper.
+    "CREATE TABLE IF NOT EXISTS taskwright_limited (
+        id BINARY(16) NOT NULL PRIMARY KEY,
+        queue VARCHAR(128) NOT NULL,
+        priority SMALLINT NOT NULL,
+        due BIGINT NOT NULL,
+        expires BIGINT,
+        task VARCHAR(128) NOT NULL,
+        attempt BIGINT NOT NULL,
+        attempt_limit BIGINT NOT NULL,
+        crashes BIGINT NOT NULL,
+        retry SMALLINT NOT NULL,
+        pushed BIGINT NOT NULL,
+        codec SMALLINT NOT NULL,
+        payload LONGBLOB NOT NULL,
+        extras LONGBLOB,
+        lane VARBINARY(1800) NOT NULL,
+        weights BLOB,
+        KEY limited_order (lane, priority, due, id, expires),
+        KEY limited_expiry (expires)
+    ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin",
+    // Lanes to which jobs came: what a push tells the next claim.
+    "CREATE TABLE IF NOT EXISTS taskwright_arrivals (
+        id BINARY(16) NOT NULL PRIMARY KEY,
+        queue VARCHAR(128) NOT NULL,
+        lane VARBINARY(1800) NOT NULL,
+        due BIGINT NOT NULL,
+        KEY arrivals_queue (queue, id)
+    ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin",
+    // Lanes that stand in line: when each is to be looked at, and the key that it waits for.
+    "CREATE TABLE IF NOT EXISTS taskwright_lanes (
+        id VARBINARY(1800) NOT NULL PRIMARY KEY,
+        queue VARCHAR(128) NOT NULL,
+        turn BIGINT NOT NULL,
+        waits VARBINARY(512),
+        KEY lanes_line (queue, turn),
+        KEY lanes_waits (waits)
+    ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin",
+    // One row a key: what was set, and what has started.
+    "CREATE TABLE IF NOT EXISTS taskwright_limits (
+        id VARBINARY(512) NOT NULL PRIMARY KEY,
+        is_set SMALLINT NOT NULL,
+        counts_until BIGINT NOT NULL,
+        at_run_time BLOB,
+        configured BLOB,
+        asked BLOB,
+        starts BLOB,
+        KEY limits_idle (is_set, counts_until)
+    ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC",
+    // The slots that leases hold, which count as long as the lease is there.
+    "CREATE TABLE IF NOT EXISTS taskwright_holds (
+        lease BIGINT NOT NULL,
+        limit_key VARBINARY(512) NOT NULL,
+        held BIGINT NOT NULL,
+        PRIMARY KEY (lease, limit_key),
+        KEY holds_key (limit_key)
+    ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC",
+];
 
 /// Names compare byte by byte. Texts that are keys and may end in blanks are bytes, since text is compared without them.
 const FIRST: &[&str] = &[
@@ -115,6 +180,24 @@ const FIRST: &[&str] = &[
         id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
         message TEXT NOT NULL
     ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin",
+];
+
+/// `until` is when a key is free again, if that is a moment; `replaced` are the jobs of a batch that changed others.
+///
+/// Each change asks first whether it was made: no transaction undoes those of a step that broke off, and only MariaDB
+/// knows `ADD COLUMN IF NOT EXISTS`.
+const WINDOWS: &[&str] = &[
+    "SET @taskwright = IF((SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE()
+        AND table_name = 'taskwright_unique' AND column_name = 'until') > 0,
+        'DO 0', 'ALTER TABLE taskwright_unique ADD COLUMN until BIGINT, ADD KEY unique_until (until)')",
+    "PREPARE taskwright FROM @taskwright",
+    "EXECUTE taskwright",
+    "SET @taskwright = IF((SELECT count(*) FROM information_schema.columns WHERE table_schema = DATABASE()
+        AND table_name = 'taskwright_batches' AND column_name = 'replaced') > 0,
+        'DO 0', 'ALTER TABLE taskwright_batches ADD COLUMN replaced LONGBLOB')",
+    "PREPARE taskwright FROM @taskwright",
+    "EXECUTE taskwright",
+    "DEALLOCATE PREPARE taskwright",
 ];
 
 const HAS_MIGRATIONS: &str =

@@ -4,6 +4,7 @@
 //! first, and deleted then.
 
 use std::borrow::{BorrowMut, Cow};
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,16 +15,17 @@ use sqlx::{AssertSqlSafe, MySql, MySqlConnection, Row};
 
 use super::connect::Settings;
 use super::error::fault;
-use crate::backend::Claim;
 use crate::backend::sql::lease::LeaseRow;
-use crate::backend::sql::marks::{Marked, bind, bind_finished, bind_record, with_lists};
-use crate::backend::sql::places::record;
+use crate::backend::sql::marks::{Marked, bind, bind_finished, bind_waiting, with_lists};
+use crate::backend::sql::places::waiting_record;
 use crate::backend::sql::record::{FinishedRecord, Record, job_id};
 use crate::backend::sql::tables::{
-    Columns, FINISHED_COLUMNS, JOB_COLUMNS, JOB_WIDTH, Tables, Value, clamp, lists, portions, rows, runs,
+    Columns, FINISHED_COLUMNS, JOB_COLUMNS, JOB_WIDTH, Pool, Tables, Terms, Value, Wish, clamp, limits_met, marks,
+    of_known_tasks, portions, rows, runs, unknown_tasks,
 };
 use crate::error::Result;
-use crate::job::JobId;
+use crate::job::{JobId, Name};
+use crate::policy::order::Turn;
 use crate::time::Timestamp;
 
 /// A connection, owned or the caller's, and how statements are said on it.
@@ -59,12 +61,16 @@ impl<Db> Session<Db> {
 fn by_key(sql: Cow<'static, str>) -> Cow<'static, str> {
     const FORCED: &str = " FORCE INDEX (PRIMARY)";
     const LAPSED: &str = "taskwright_leases WHERE lapses";
+    const IN_LINE: &str = "taskwright_lanes WHERE queue = ?";
     let named = |text: &str| -> Option<String> {
         let table = text.split(' ').next()?;
         table.starts_with("taskwright_").then(|| table.to_owned())
     };
     if sql.contains(LAPSED) {
         return sql.replace(LAPSED, "taskwright_leases FORCE INDEX (leases_lapse) WHERE lapses").into();
+    }
+    if sql.contains(IN_LINE) {
+        return sql.replace(IN_LINE, "taskwright_lanes FORCE INDEX (lanes_line) WHERE queue = ?").into();
     }
     if !sql.contains("IN (?..)") {
         return sql;
@@ -89,64 +95,172 @@ pub(super) fn translate(sql: &str, prefix: &str) -> String {
     sql.replace("taskwright_", prefix)
 }
 
-/// The priorities of one queue that have due jobs, the highest first: a seek for each in the index on (queue, priority,
-/// due, id).
-const LEVELS: &str = "SELECT place, priority FROM (
-    WITH RECURSIVE level (priority) AS (
-        SELECT (SELECT max(priority) FROM taskwright_jobs WHERE queue = ?)
-        UNION ALL
-        SELECT (SELECT max(job.priority) FROM taskwright_jobs AS job WHERE job.queue = ? AND job.priority < level.priority)
-        FROM level WHERE level.priority IS NOT NULL
-    )
-    SELECT ? AS place, priority FROM level WHERE priority IS NOT NULL
-        AND EXISTS (
-            SELECT 1 FROM taskwright_jobs AS job
-            WHERE job.queue = ? AND job.priority = level.priority AND job.due <= ?
-        )
-        AND NOT EXISTS (SELECT 1 FROM taskwright_pauses AS pause WHERE pause.queue = ?)
-) AS levels";
+/// The two highest priorities up to one of a queue or lane, and a row without any if it is paused.
+///
+/// Each is one seek: the greatest up to a constant, and for that the server takes a subquery that depends on nothing. One
+/// that depended on the row before it, or a grouping, would read the whole queue.
+const LEVELS: &str = "SELECT ? AS place, max(priority) AS priority FROM taskwright_jobs WHERE LINE = ? AND priority <= ? \
+    UNION ALL SELECT ?, max(priority) FROM taskwright_jobs WHERE LINE = ? AND priority < \
+        (SELECT max(priority) FROM taskwright_jobs WHERE LINE = ? AND priority <= ?) \
+    UNION ALL SELECT ?, NULL FROM taskwright_pauses WHERE queue = ?";
 
-/// When the next job of a queue is due: one seek a priority in the same index.
-const NEXT_DUE: &str = "SELECT min(due) AS due FROM (
-    WITH RECURSIVE level (priority) AS (
-        SELECT (SELECT max(priority) FROM taskwright_jobs WHERE queue = ?)
-        UNION ALL
-        SELECT (SELECT max(job.priority) FROM taskwright_jobs AS job WHERE job.queue = ? AND job.priority < level.priority)
-        FROM level WHERE level.priority IS NOT NULL
-    )
-    SELECT (
-        SELECT job.due FROM taskwright_jobs AS job
-        WHERE job.queue = ? AND job.priority = level.priority AND (job.expires IS NULL OR job.expires > ?)
-        ORDER BY job.due LIMIT 1
-    ) AS due FROM level
-    WHERE level.priority IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM taskwright_pauses AS pause WHERE pause.queue = ?)
-) AS dues";
+/// When the first job of one priority is due that has not expired.
+const FIRST_DUE: &str = "(SELECT ? AS place, due FROM taskwright_jobs FORCE INDEX (INDEX) \
+    WHERE LINE = ? AND priority = ? AND (expires IS NULL OR expires > ?){known} ORDER BY due LIMIT 1)";
+
+/// A priority of a queue or lane, by the place of that in a list.
+struct Level {
+    place: usize,
+    priority: i64,
+}
+
+/// What is to be known about limits before jobs without any are taken.
+#[derive(Default)]
+struct Lines {
+    /// Jobs came to a lane, or a queue has a limit that was set.
+    met: bool,
+    /// When the first lane has its turn.
+    turn: Option<Timestamp>,
+}
+
+/// In place of a place: a row of [`Lines::turn`], and one of [`Lines::met`].
+const TURN: i64 = -1;
+const MET: i64 = -2;
+
+/// A statement about jobs in their order, held to the index of that order.
+fn in_order(pool: Pool, sql: &str) -> String {
+    pool.say(&sql.replace("(INDEX)", if pool == Pool::Free { "(jobs_order)" } else { "(limited_order)" }))
+}
+
+/// That a job's task is none of [`unknown_tasks`].
+const KNOWN: &str = " AND INSTR(?, CONCAT('/', task, '/')) = 0";
+
+/// The first due jobs of one priority of a queue or lane: a range of the index in its order.
+fn due_of_level(pool: Pool, columns: &str, unknown: &[Name]) -> String {
+    let sql = format!(
+        "SELECT {columns} FROM taskwright_jobs FORCE INDEX (INDEX) \
+         WHERE LINE = ? AND priority = ? AND due <= ? AND (expires IS NULL OR expires > ?){{known}} \
+         ORDER BY due, id LIMIT ?"
+    );
+    of_known_tasks(&in_order(pool, &sql), unknown, KNOWN)
+}
+
+/// Its values.
+fn bind_level(due: Statement, level: (&str, i64), now: Timestamp, unknown: &str, most: usize) -> Statement {
+    let due = due.bind(level.0.to_owned()).bind(level.1).bind(now.as_micros()).bind(now.as_micros());
+    let due = if unknown.is_empty() { due } else { due.bind(unknown.to_owned()) };
+    due.bind(clamp(most))
+}
 
 impl<Db: BorrowMut<MySqlConnection> + Send> Session<Db> {
     async fn rows(&mut self, statement: Statement) -> Result<Vec<MySqlRow>> {
         statement.fetch_all(self.db.borrow_mut()).await.map_err(fault)
     }
 
-    /// Which priorities of which queues have due jobs, in the order of the claim.
-    async fn levels(&mut self, claim: &Claim, now: Timestamp) -> Result<Vec<(usize, i64)>> {
-        let each = vec![LEVELS; claim.queues.len()].join(" UNION ALL ");
-        let mut levels = self.statement(&each);
-        for (place, wish) in claim.queues.iter().enumerate() {
-            let queue = wish.queue.as_str();
-            levels = levels.bind(queue).bind(queue).bind(clamp(place)).bind(queue).bind(now.as_micros()).bind(queue);
+    /// The priorities of queues or lanes that are not paused, in the order of the names, the highest first; and with keys
+    /// of limits, what is to be known about these.
+    async fn levels(&mut self, pool: Pool, names: &[&str], keys: &[&str]) -> Result<(Vec<Level>, Lines)> {
+        let (mut found, mut lines): (Vec<Level>, _) = (Vec::new(), Lines::default());
+        let mut open: Vec<(usize, i64)> = (0..names.len()).map(|place| (place, i64::from(i16::MAX))).collect();
+        // Once, with the first of the others.
+        let mut keys = Some(keys).filter(|keys| !keys.is_empty());
+        while !open.is_empty() {
+            let mut next = Vec::new();
+            for run in runs(&open) {
+                let keys = keys.take();
+                let mut each = vec![pool.say(LEVELS); run.len()];
+                each.extend(keys.map(|keys| {
+                    let (queues, met) = (marks(names.len()), limits_met(names.len(), keys.len()));
+                    format!(
+                        "SELECT {TURN}, min(turn) FROM taskwright_lanes WHERE queue IN ({queues}) \
+                         UNION ALL SELECT {MET}, 0 FROM (SELECT 1) AS one WHERE {met}"
+                    )
+                }));
+                let mut levels = self.statement(&each.join(" UNION ALL "));
+                for (place, most) in run {
+                    let (name, place) = (names.get(*place).copied().unwrap_or_default(), clamp(*place));
+                    let name = || name.to_owned();
+                    levels = levels.bind(place).bind(name()).bind(*most);
+                    levels = levels.bind(place).bind(name()).bind(name()).bind(*most);
+                    levels = levels.bind(place).bind(name());
+                }
+                if let Some(keys) = keys {
+                    let texts = names.iter().chain(names).chain(keys);
+                    levels = texts.fold(levels, |levels, text| levels.bind((*text).to_owned()));
+                }
+                next.extend(self.rows(levels).await?);
+            }
+            let mut levels = Vec::with_capacity(next.len());
+            for row in &next {
+                match row.integer(0)? {
+                    TURN => lines.turn = row.maybe_integer(1)?.map(Timestamp::from_micros),
+                    MET => lines.met = true,
+                    place => levels.push((usize::try_from(place).unwrap_or(usize::MAX), row.maybe_integer(1)?)),
+                }
+            }
+            open.retain_mut(|(place, most)| {
+                let of_place = levels.iter().filter(|(of, _)| of == place);
+                // Two rows, and a third where it is paused.
+                let is_paused = of_place.clone().count() > 2;
+                let mut priorities: Vec<_> = of_place.filter_map(|(_, priority)| *priority).collect();
+                if is_paused || priorities.is_empty() {
+                    return false;
+                }
+                priorities.sort_unstable_by_key(|priority| Reverse(*priority));
+                let lowest = priorities.last().copied().unwrap_or_default();
+                // The server takes a number that no priority can be for the nearest one that can.
+                let has_more = priorities.len() > 1 && lowest > i64::from(i16::MIN);
+                *most = lowest - 1;
+                found.extend(priorities.into_iter().map(|priority| Level { place: *place, priority }));
+                has_more
+            });
         }
-        let mut found = Vec::new();
-        for row in &self.rows(levels).await? {
-            found.push((usize::try_from(row.integer(0)?).unwrap_or(usize::MAX), row.integer(1)?));
-        }
-        found.sort_unstable_by_key(|(place, priority)| (*place, std::cmp::Reverse(*priority)));
-        Ok(found)
+        found.sort_unstable_by_key(|level| (level.place, Reverse(level.priority)));
+        Ok((found, lines))
     }
 
+    /// Where priorities age: leaves to each of these priorities how many of the first due jobs, so many as each could have,
+    /// are its own. They are looked at without locks, so that nothing is locked that is not taken.
+    async fn share_out(
+        &mut self,
+        pool: Pool,
+        name: &str,
+        levels: &mut [(i64, usize)],
+        unknown: &[Name],
+        now: Timestamp,
+        aging: Duration,
+    ) -> Result<()> {
+        let each = vec![format!("({})", due_of_level(pool, "priority, due, id", unknown)); levels.len()];
+        let tasks = unknown_tasks(unknown);
+        let mut heads = self.statement(&each.join(" UNION ALL "));
+        for (priority, most) in levels.iter() {
+            heads = bind_level(heads, (name, *priority), now, &tasks, *most);
+        }
+        let mut first = Vec::new();
+        for row in &self.rows(heads).await? {
+            let (priority, due) = (row.integer(0)?, Timestamp::from_micros(row.integer(1)?));
+            let turn = Turn::new(priority, due, Some(aging));
+            first.push((turn, row.bytes(2)?, priority));
+        }
+        first.sort_unstable();
+        first.truncate(levels.iter().map(|(_, most)| *most).max().unwrap_or_default());
+        for (level, share) in levels {
+            *share = first.iter().filter(|(_, _, priority)| priority == level).count();
+        }
+        Ok(())
+    }
+
+    /// Each by its key: of a small table the server reads all rows for a list of them, whatever index it is held to, and
+    /// waits for those that others have locked.
     async fn delete(&mut self, table: &str, ids: &[JobId]) -> Result<()> {
-        for ids in lists(ids) {
-            self.execute(format!("DELETE FROM {table} WHERE id IN (?..)"), &[Value::Ids(ids)]).await?;
+        for run in runs(ids) {
+            let others = " UNION ALL SELECT ?".repeat(run.len() - 1);
+            let sql = format!(
+                "DELETE {table} FROM (SELECT ? AS id{others}) AS taken \
+                 STRAIGHT_JOIN {table} FORCE INDEX (PRIMARY) ON {table}.id = taken.id"
+            );
+            let values: Vec<_> = run.iter().map(|id| Value::Id(id.as_bytes())).collect();
+            self.execute(sql, &values).await?;
         }
         Ok(())
     }
@@ -180,11 +294,12 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
         Ok(statement.execute(self.db.borrow_mut()).await.map_err(fault)?.rows_affected())
     }
 
-    async fn insert_waiting(&mut self, records: &[&Record]) -> Result<()> {
+    async fn insert_waiting(&mut self, pool: Pool, records: &[&Record]) -> Result<()> {
+        let (columns, width) = pool.columns();
         for portion in portions(records, self.most_bytes(), |record| record) {
             for run in runs(portion) {
-                let sql = format!("INSERT INTO taskwright_jobs ({JOB_COLUMNS}) VALUES {}", rows(run.len(), JOB_WIDTH));
-                let insert = run.iter().fold(self.statement(&sql), |insert, record| bind_record(insert, record));
+                let sql = format!("INSERT INTO {} ({columns}) VALUES {}", pool.table(), rows(run.len(), width));
+                let insert = run.iter().fold(self.statement(&sql), |insert, record| bind_waiting(insert, record));
                 insert.execute(self.db.borrow_mut()).await.map_err(fault)?;
             }
         }
@@ -205,41 +320,74 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
         Ok(())
     }
 
-    async fn take_due(&mut self, claim: &Claim, now: Timestamp) -> Result<Vec<Record>> {
-        let sql = format!(
-            "SELECT {JOB_COLUMNS} FROM taskwright_jobs FORCE INDEX (jobs_order) \
-             WHERE queue = ? AND priority = ? AND due <= ? AND (expires IS NULL OR expires > ?) \
-             ORDER BY due, id LIMIT ? FOR UPDATE SKIP LOCKED"
-        );
+    async fn take_due(
+        &mut self,
+        pool: Pool,
+        wishes: &[Wish<'_>],
+        keys: &[&str],
+        limit: usize,
+        Terms { unknown, now, aging }: Terms<'_>,
+    ) -> Result<Vec<Record>> {
+        let sql = due_of_level(pool, &pool.columns().0, unknown) + " FOR UPDATE SKIP LOCKED";
+        let tasks = unknown_tasks(unknown);
         let mut taken: Vec<Record> = Vec::new();
-        let mut room: Vec<_> = claim.queues.iter().map(|wish| wish.limit).collect();
-        for (place, priority) in self.levels(claim, now).await? {
-            let (Some(wish), Some(room)) = (claim.queues.get(place), room.get_mut(place)) else { continue };
-            let limit = (*room).min(claim.limit - taken.len());
-            if limit == 0 {
-                continue;
+        let names: Vec<_> = wishes.iter().map(|(name, _)| *name).collect();
+        let (found, lines) = self.levels(pool, &names, keys).await?;
+        if lines.met || lines.turn.is_some_and(|turn| turn <= now) {
+            return Ok(taken);
+        }
+        for (place, (name, most)) in wishes.iter().enumerate() {
+            let mut room = (*most).min(limit - taken.len());
+            let levels = found.iter().filter(|level| level.place == place);
+            let mut levels: Vec<_> = levels.map(|level| (level.priority, room)).collect();
+            if let Some(aging) = aging.filter(|_| room > 0 && levels.len() > 1) {
+                self.share_out(pool, name, &mut levels, unknown, now, aging).await?;
             }
-            let due = self.statement(&sql).bind(wish.queue.as_str()).bind(priority);
-            let due = due.bind(now.as_micros()).bind(now.as_micros()).bind(clamp(limit));
-            let found = self.rows(due).await?.iter().map(record).collect::<Result<Vec<_>>>()?;
-            *room -= found.len();
-            taken.extend(found);
+            for (priority, share) in levels {
+                let most = share.min(room);
+                if most == 0 {
+                    continue;
+                }
+                let due = bind_level(self.statement(&sql), (name, priority), now, &tasks, most);
+                let found = self.rows(due).await?;
+                let found = found.iter().map(|row| waiting_record(pool, row)).collect::<Result<Vec<_>>>()?;
+                room -= found.len();
+                taken.extend(found);
+            }
         }
         let ids = taken.iter().map(Record::job_id).collect::<Result<Vec<_>>>()?;
-        self.delete("taskwright_jobs", &ids).await?;
+        self.delete(pool.table(), &ids).await?;
         Ok(taken)
     }
 
-    async fn next_due(&mut self, claim: &Claim, now: Timestamp) -> Result<Option<Duration>> {
-        let each = vec![NEXT_DUE; claim.queues.len()].join(" UNION ALL ");
-        let mut next = self.statement(&format!("SELECT min(due) FROM ({each}) AS queues"));
-        for wish in &claim.queues {
-            let queue = wish.queue.as_str();
-            next = next.bind(queue).bind(queue).bind(queue).bind(now.as_micros()).bind(queue);
+    async fn next_due(
+        &mut self,
+        pool: Pool,
+        names: &[&str],
+        keys: &[&str],
+        Terms { unknown, now, .. }: Terms<'_>,
+    ) -> Result<Vec<(usize, Timestamp)>> {
+        let (levels, lines) = self.levels(pool, names, keys).await?;
+        let mut dues: Vec<(usize, Timestamp)> = lines.turn.map(|turn| (0, turn)).into_iter().collect();
+        dues.extend(lines.met.then_some((0, now)));
+        for levels in runs(&levels) {
+            let first = of_known_tasks(&in_order(pool, FIRST_DUE), unknown, KNOWN);
+            let mut next = self.statement(&vec![first; levels.len()].join(" UNION ALL "));
+            for level in levels {
+                let name = names.get(level.place).copied().unwrap_or_default();
+                next = next.bind(clamp(level.place)).bind(name.to_owned()).bind(level.priority).bind(now.as_micros());
+                next = if unknown.is_empty() { next } else { next.bind(unknown_tasks(unknown)) };
+            }
+            for row in &self.rows(next).await? {
+                let place = usize::try_from(row.integer(0)?).unwrap_or(usize::MAX);
+                let due = Timestamp::from_micros(row.integer(1)?);
+                match dues.iter_mut().find(|(of, _)| *of == place) {
+                    Some((_, first)) => *first = due.min(*first),
+                    None => dues.push((place, due)),
+                }
+            }
         }
-        let rows = self.rows(next).await?;
-        let due = rows.first().map(|row| row.maybe_integer(0)).transpose()?.flatten();
-        Ok(due.map(|due| Timestamp::from_micros(due).since(now)))
+        Ok(dues)
     }
 
     async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64> {
@@ -291,13 +439,15 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
         Ok(taken)
     }
 
-    async fn take_expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<MySqlRow>> {
+    async fn take_expired(&mut self, pool: Pool, now: Timestamp, limit: usize) -> Result<Vec<MySqlRow>> {
+        let index = if pool == Pool::Free { "jobs_expiry" } else { "limited_expiry" };
+        let table = pool.table();
         let sql = format!(
-            "SELECT {JOB_COLUMNS} FROM taskwright_jobs FORCE INDEX (jobs_expiry) WHERE expires <= ? ORDER BY expires LIMIT ? FOR UPDATE SKIP LOCKED"
+            "SELECT {JOB_COLUMNS} FROM {table} FORCE INDEX ({index}) WHERE expires <= ? ORDER BY expires LIMIT ? FOR UPDATE SKIP LOCKED"
         );
         let taken = self.fetch(sql, &[Value::Integer(now.as_micros()), Value::Integer(clamp(limit))]).await?;
         let ids = taken.iter().map(|row| job_id(&row.bytes(0)?.unwrap_or_default())).collect::<Result<Vec<_>>>()?;
-        self.delete("taskwright_jobs", &ids).await?;
+        self.delete(table, &ids).await?;
         Ok(taken)
     }
 

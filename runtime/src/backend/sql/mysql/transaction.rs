@@ -1,24 +1,25 @@
-//! Pushing in the caller's own transaction.
+//! Transactions of others: a caller's, and those that tasks write in.
 
 use std::any::Any;
-use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use sqlx::{Connection, MySqlConnection};
+use sqlx::MySqlConnection;
+use sqlx::mysql::MySqlConnectOptions;
 
 use super::MySql;
-use super::connect::{NOW, Settings};
-use super::error::{closed, fault, took_back_everything};
+use super::connect::{NOW, Settings, simple};
+use super::error::{fault, took_back_everything};
 use super::tables::Session;
 use super::wake::POST;
 use crate::backend::sql::news::News;
 use crate::backend::sql::push::PushWork;
-use crate::backend::sql::server::{MOST_RUNS, gives_way};
+use crate::backend::sql::settle::SettleWork;
 use crate::backend::sql::speaker::message;
 use crate::backend::sql::tables::{Columns, Tables, Value};
+use crate::backend::sql::transaction::Joined;
 use crate::backend::sql::work::Work;
-use crate::backend::{Completion, InTransaction, Push, Pushed, Transaction};
-use crate::error::{Error, ErrorKind, Result};
+use crate::backend::{Completion, InTransaction, Push, Pushed, Settled, Transaction};
+use crate::error::{Error, Result};
 use crate::time::{Clock, Timestamp};
 
 impl InTransaction for sqlx::Transaction<'_, sqlx::MySql> {
@@ -36,55 +37,66 @@ impl InTransaction for MySqlConnection {
 #[async_trait]
 impl Transaction for MySql {
     async fn push_in(&self, connection: &mut (dyn Any + Send), push: &Push) -> Result<Vec<Pushed>> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(closed());
-        }
-        let Some(db) = connection.downcast_mut::<MySqlConnection>() else {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "the transaction is not one of sqlx's MySQL; dispatch_in takes `&mut sqlx::Transaction<'_, sqlx::MySql>`",
-            ));
-        };
-        if push.jobs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let settings = &self.connections.server;
-        let mut work = PushWork::new(push, false)?;
-        let mut runs = 1;
-        loop {
-            match self.attempt(&mut work, db).await {
-                // What the other transaction stored is seen by the next run, unless the caller's isolation hides it.
-                Err(error) if runs < MOST_RUNS && gives_way(settings, &error) && !is_over(&error) => runs += 1,
-                ended => return ended,
-            }
-        }
+        self.connections.push_in(connection, push).await
     }
 
     fn completion(&self) -> Option<&dyn Completion> {
-        None
+        Some(&self.task_connections)
     }
 }
 
-/// Whether the caller's transaction has ended with the error.
-fn is_over(error: &Error) -> bool {
-    let cause = std::error::Error::source(error);
-    cause.and_then(|cause| cause.downcast_ref()).is_some_and(took_back_everything)
-}
+#[async_trait]
+impl Joined for Settings {
+    type Driver = sqlx::MySql;
+    const TAKES: &'static str = "&mut sqlx::Transaction<'_, sqlx::MySql>";
+    /// The savepoint is there for as long as the transaction is the one that was begun.
+    const BEGIN: &'static str =
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION; SAVEPOINT taskwright_task";
 
-impl MySql {
-    /// In a savepoint: after an error the caller's transaction is as before, and so it is when this future is dropped.
-    async fn attempt(&self, work: &mut PushWork, db: &mut MySqlConnection) -> Result<Vec<Pushed>> {
-        let settings = &self.connections.server;
-        let mut savepoint = db.begin().await.map_err(fault)?;
-        let mut session = Session::new(&mut *savepoint, settings);
-        let now = look(&mut session, settings, &self.clock).await?;
+    fn transactions(&self) -> u32 {
+        self.transactions
+    }
+
+    fn for_tasks(&self) -> MySqlConnectOptions {
+        self.options.clone()
+    }
+
+    fn fault(&self, error: sqlx::Error) -> Error {
+        fault(error)
+    }
+
+    fn is_over(&self, error: &sqlx::Error) -> bool {
+        took_back_everything(error)
+    }
+
+    async fn push(&self, db: &mut MySqlConnection, clock: &Clock, work: &mut PushWork) -> Result<Vec<Pushed>> {
+        let mut session = Session::new(db, self);
+        let now = look(&mut session, self, clock).await?;
         let answers = work.run(&mut session, now, &mut News::default()).await?;
-        if settings.notifies {
+        if self.notifies {
             // Seen by the other processes, and by this one, when the caller commits.
             session.execute(POST, &[Value::Text(&message("", &work.news()))]).await?;
         }
-        savepoint.commit().await.map_err(fault)?;
         Ok(answers)
+    }
+
+    /// A deadlock takes back the whole transaction, and a statement that creates a table commits it; what follows runs
+    /// without one. A task may have passed over that, and its job must not complete as if all it wrote were there.
+    async fn settle(
+        &self,
+        db: &mut MySqlConnection,
+        clock: &Clock,
+        work: &mut SettleWork,
+        news: &mut News,
+    ) -> Result<Vec<Settled>> {
+        if let Err(error) = simple(db, "RELEASE SAVEPOINT taskwright_task".to_owned()).await {
+            let message = "the task's transaction had ended before the task did: by a deadlock, or by a statement that \
+                commits, such as CREATE TABLE; pass on errors of statements, and leave such statements out";
+            return Err(Error::unavailable(message).because(error));
+        }
+        let mut session = Session::new(db, self);
+        let now = look(&mut session, self, clock).await?;
+        work.run(&mut session, now, news).await
     }
 }
 

@@ -9,8 +9,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Ro
 use super::error::{closed, fault, is_in_the_way};
 use super::tables::{Schema, Session};
 use crate::backend::sql::server::{Access, Begin, Server};
-use crate::backend::sql::url;
 use crate::backend::sql::work::Isolation;
+use crate::backend::sql::{completion, url};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
 
@@ -36,9 +36,6 @@ const DRIVERS_OPTIONS: [&str; 16] = [
     "password",
     "application_name",
 ];
-
-/// How many tasks run in transactions at once, unless the URL says otherwise.
-const TRANSACTIONS: u32 = 4;
 
 /// How long opening a connection, or its answer, may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -79,7 +76,7 @@ impl Settings {
         }
         let (address, options) = text.split_once('?').unwrap_or((text, ""));
         let (mut schema, mut pooler, mut notifies) = ("taskwright".to_owned(), Pooler::None, true);
-        let mut transactions = TRANSACTIONS;
+        let mut transactions = completion::TRANSACTIONS;
         let mut drivers = Vec::new();
         for (key, value) in url::options(options) {
             match key {
@@ -89,11 +86,7 @@ impl Settings {
                 "notify" if value == "off" => notifies = false,
                 "notify" if value == "on" => notifies = true,
                 "notify" => return Err(Error::invalid(format!("notify={value} is not known; it is on or off"))),
-                "transactions" => {
-                    transactions = value.parse().ok().filter(|most| (1..=1_000).contains(most)).ok_or_else(|| {
-                        Error::invalid(format!("transactions={value} is not a number of connections from 1 to 1000"))
-                    })?;
-                }
+                "transactions" => transactions = completion::transactions(value)?,
                 key if DRIVERS_OPTIONS.contains(&key) || key.starts_with("options") => {
                     drivers.push(format!("{key}={value}"));
                 }
@@ -149,6 +142,8 @@ impl Settings {
 #[async_trait]
 impl Server for Settings {
     type Session = Session<PgConnection>;
+
+    const NOW: &'static str = NOW;
 
     async fn open(&self) -> Result<Self::Session> {
         let db = self.connect().await.map_err(|error| error.context("server", self.location()))?;

@@ -52,7 +52,7 @@
 //! # From a trigger, or from another language
 //!
 //! The function `push` in the schema pushes a job in the caller's transaction, and answers its id, or the id of the
-//! unfinished job that has the same unique key:
+//! job that has the same unique key:
 //!
 //! ```sql
 //! SELECT taskwright.push('shop::send_receipt', '{"order": 42}');
@@ -74,8 +74,10 @@
 //! ```
 //!
 //! It does not know what the task's attribute says: what is left out is as the comments tell.
+//! Its job has the unique key until it is done, and a conflict is skipped.
 //! An argument that can't be used is an error with a hint, and nothing is stored.
-//! Who calls it needs `USAGE` on the schema, and `INSERT` and `SELECT` on its tables `jobs` and `unique`.
+//! Who calls it needs `USAGE` on the schema, `INSERT` and `SELECT` on its tables `jobs` and `unique`, and `DELETE` on the
+//! latter where programs take the same keys for a time.
 //!
 //! # Hints
 //!
@@ -92,18 +94,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::{PgConnection, Row};
 
-use self::completion::TaskConnections;
 use self::connect::{Settings, simple};
 use self::error::fault;
 use self::tables::Session;
 use self::wake::Wakes;
+use super::completion::TaskConnections;
+use super::news::Herald;
 use super::server::{Access, Connections};
 use super::work::{Store, Work};
 use crate::backend::{Info, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Clock;
 
-mod completion;
 mod connect;
 mod error;
 mod schema;
@@ -117,14 +119,15 @@ const OLDEST: i64 = 13_00_00;
 /// A store of jobs in a Postgres database.
 pub struct Postgres {
     info: Info,
-    clock: Clock,
     connections: Arc<Connections<Settings>>,
     wakes: Arc<Wakes>,
-    task_connections: TaskConnections,
+    task_connections: TaskConnections<Settings>,
     /// Set once by `close`; shared with this backend's listeners, which end with it.
     closed: Arc<AtomicBool>,
     /// How many pushes there were.
     pushes: AtomicU64,
+    /// Whether the last claim met limits.
+    met_limits: Arc<AtomicBool>,
 }
 
 impl Postgres {
@@ -156,10 +159,18 @@ impl Postgres {
         let (db, info) = set_up(&settings).await.map_err(|error| error.context("server", location))?;
         let closed = Arc::default();
         let session = Session::new(db, &settings);
-        let task_connections = TaskConnections::new(&settings);
-        let connections = Connections::new(settings, clock.clone(), session);
+        let connections = Connections::new(settings, clock, session);
         let wakes = Arc::new(Wakes::new(Arc::clone(&connections), Arc::clone(&closed)));
-        Ok(Self { info, clock, connections, wakes, task_connections, closed, pushes: AtomicU64::new(0) })
+        let task_connections = TaskConnections::new(&connections, Arc::<Wakes>::clone(&wakes));
+        Ok(Self {
+            info,
+            connections,
+            wakes,
+            task_connections,
+            closed,
+            pushes: AtomicU64::new(0),
+            met_limits: Arc::default(),
+        })
     }
 }
 
@@ -209,10 +220,21 @@ async fn examine(db: &mut PgConnection, settings: &Settings) -> Result<Info> {
         max_delay: None,
         max_push: 10_000,
         max_claim: 1_000,
+        max_lease: None,
         time_precision: Duration::from_micros(1),
     };
     let location = settings.location();
-    Ok(Info { name: "postgres", location, durability, warnings, schema: None, atomic_push: true, limits })
+    Ok(Info {
+        name: "postgres",
+        location,
+        durability,
+        warnings,
+        schema: None,
+        atomic_push: true,
+        passes_over: true,
+        ages: true,
+        limits,
+    })
 }
 
 #[async_trait]
@@ -234,6 +256,10 @@ impl Store for Postgres {
 
     fn count_push(&self) -> u64 {
         self.pushes.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn met_limits(&self) -> &Arc<AtomicBool> {
+        &self.met_limits
     }
 
     async fn shut(&self) -> Result<()> {

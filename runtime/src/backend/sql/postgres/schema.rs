@@ -12,6 +12,70 @@ use crate::error::Result;
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "jobs, leases, finished", statements: FIRST },
     Migration { version: 2, name: "a function that pushes", statements: &[include_str!("push.sql")] },
+    Migration { version: 3, name: "unique keys for a time", statements: WINDOWS },
+    Migration { version: 4, name: "limits", statements: LIMITS },
+];
+
+/// Jobs with limits lie apart, so that the others pay nothing for them.
+const LIMITS: &[&str] = &[
+    "CREATE TABLE taskwright_limited (
+        id uuid NOT NULL PRIMARY KEY,
+        due bigint NOT NULL,
+        expires bigint,
+        pushed bigint NOT NULL,
+        attempt bigint NOT NULL,
+        attempt_limit bigint NOT NULL,
+        crashes bigint NOT NULL,
+        priority smallint NOT NULL,
+        retry smallint NOT NULL,
+        codec smallint NOT NULL,
+        queue text COLLATE \"C\" NOT NULL,
+        task text COLLATE \"C\" NOT NULL,
+        lane text COLLATE \"C\" NOT NULL,
+        payload bytea NOT NULL,
+        extras bytea,
+        weights bytea
+    ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)",
+    // The order of claims within a lane.
+    "CREATE INDEX limited_order ON taskwright_limited (lane, priority DESC, due, id) INCLUDE (expires)",
+    // For the reaper; holds only jobs that can expire.
+    "CREATE INDEX limited_expiry ON taskwright_limited (expires) WHERE expires IS NOT NULL",
+    // Lanes to which jobs came: what a push tells the next claim, without a lock that outlives its statement.
+    "CREATE TABLE taskwright_arrivals (
+        id uuid NOT NULL PRIMARY KEY,
+        due bigint NOT NULL,
+        queue text COLLATE \"C\" NOT NULL,
+        lane text COLLATE \"C\" NOT NULL
+    ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)",
+    "CREATE INDEX arrivals_queue ON taskwright_arrivals (queue, id)",
+    // Lanes that stand in line: when each is to be looked at, and the key that it waits for.
+    "CREATE TABLE taskwright_lanes (
+        id text COLLATE \"C\" NOT NULL PRIMARY KEY,
+        queue text COLLATE \"C\" NOT NULL,
+        turn bigint NOT NULL,
+        waits text COLLATE \"C\"
+    ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)",
+    "CREATE INDEX lanes_line ON taskwright_lanes (queue, turn)",
+    "CREATE INDEX lanes_waits ON taskwright_lanes (waits) WHERE waits IS NOT NULL",
+    // One row a key: what was set, and what has started.
+    "CREATE TABLE taskwright_limits (
+        id text COLLATE \"C\" NOT NULL PRIMARY KEY,
+        is_set smallint NOT NULL,
+        counts_until bigint NOT NULL,
+        at_run_time bytea,
+        configured bytea,
+        asked bytea,
+        starts bytea
+    ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)",
+    "CREATE INDEX limits_idle ON taskwright_limits (is_set, counts_until)",
+    // The slots that leases hold, which count as long as the lease is there.
+    "CREATE TABLE taskwright_holds (
+        lease bigint NOT NULL,
+        held bigint NOT NULL,
+        limit_key text COLLATE \"C\" NOT NULL,
+        PRIMARY KEY (lease, limit_key)
+    ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)",
+    "CREATE INDEX holds_key ON taskwright_holds (limit_key)",
 ];
 
 /// Names compare byte by byte, whatever the database's language.
@@ -109,6 +173,15 @@ const FIRST: &[&str] = &[
         term bigint NOT NULL,
         until bigint NOT NULL
     )",
+];
+
+/// `until` is when a key is free again, if that is a moment; `replaced` are the jobs of a batch that changed others.
+const WINDOWS: &[&str] = &[
+    "ALTER TABLE taskwright_unique ADD COLUMN until bigint",
+    // For the reaper; holds only keys that are free again at some moment.
+    "CREATE INDEX unique_until ON taskwright_unique (until) WHERE until IS NOT NULL",
+    "ALTER TABLE taskwright_batches ADD COLUMN replaced bytea",
+    include_str!("push_windows.sql"),
 ];
 
 const HAS_SCHEMA: &str = "SELECT count(*) FROM pg_namespace WHERE nspname = $1";

@@ -2,7 +2,6 @@
 
 use std::borrow::{BorrowMut, Cow};
 use std::fmt;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,13 +14,15 @@ use sqlx::{AssertSqlSafe, Encode, PgConnection, Postgres, Row, Type, ValueRef};
 
 use super::connect::{Pooler, Settings};
 use super::error::fault;
-use crate::backend::Claim;
 use crate::backend::sql::lease::LeaseRow;
-use crate::backend::sql::places::record;
+use crate::backend::sql::places::waiting_record;
 use crate::backend::sql::record::{FinishedRecord, Record};
-use crate::backend::sql::tables::{Columns, FINISHED_COLUMNS, JOB_COLUMNS, Tables, Value, clamp, portions};
+use crate::backend::sql::tables::{
+    Columns, FINISHED_COLUMNS, JOB_COLUMNS, Pool, Tables, Terms, Value, Wish, clamp, of_known_tasks, portions,
+};
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::JobId;
+use crate::job::{BatchId, JobId, Name};
+use crate::policy::order::worth;
 use crate::time::Timestamp;
 
 /// The schema that everything lies in.
@@ -114,15 +115,15 @@ impl<Db> Session<Db> {
 /// range of that index: jobs of a high priority that are due later are never passed over one by one, however many there
 /// are. Lateral joins pull rows, and lock them, only until the limits are reached.
 const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
-    SELECT picked.id FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wish (queue, most, place)
+    SELECT picked.id FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wish (LINE, most, place)
     CROSS JOIN LATERAL (
         SELECT job.id FROM (
             WITH RECURSIVE level (priority) AS (
-                (SELECT priority FROM taskwright_jobs WHERE queue = wish.queue ORDER BY priority DESC LIMIT 1)
+                (SELECT priority FROM taskwright_jobs WHERE LINE = wish.LINE ORDER BY priority DESC LIMIT 1)
                 UNION ALL
                 SELECT (
                     SELECT next.priority FROM taskwright_jobs AS next
-                    WHERE next.queue = wish.queue AND next.priority < level.priority
+                    WHERE next.LINE = wish.LINE AND next.priority < level.priority
                     ORDER BY next.priority DESC LIMIT 1
                 ) FROM level WHERE level.priority IS NOT NULL
             )
@@ -130,35 +131,89 @@ const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
         ) AS level
         CROSS JOIN LATERAL (
             SELECT due.id FROM taskwright_jobs AS due
-            WHERE due.queue = wish.queue AND due.priority = level.priority AND due.due <= $3
-                AND (due.expires IS NULL OR due.expires > $3)
+            WHERE due.LINE = wish.LINE AND due.priority = level.priority AND due.due <= $3
+                AND (due.expires IS NULL OR due.expires > $3){known}
             ORDER BY due.due, due.id LIMIT wish.most FOR UPDATE SKIP LOCKED
         ) AS job
-        WHERE NOT EXISTS (SELECT FROM taskwright_pauses AS pause WHERE pause.queue = wish.queue)
+        WHERE NOT EXISTS (SELECT FROM taskwright_pauses AS pause WHERE pause.queue = wish.LINE)
         LIMIT wish.most
     ) AS picked
     LIMIT $4
-)) RETURNING ";
+))";
+
+/// The same where priorities age: the first due jobs of each priority, unlocked, tell how many of each to take, so that
+/// nothing is locked that is not taken; where others take the same at this moment, those behind them are taken.
+const TAKE_AGED: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
+    SELECT job.id FROM (
+        SELECT head.LINE, head.priority, count(*) AS most FROM (
+            SELECT wish.LINE, first.priority FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wish (LINE, most, place)
+            CROSS JOIN LATERAL (
+                SELECT level.priority FROM (
+                    WITH RECURSIVE level (priority) AS (
+                        (SELECT priority FROM taskwright_jobs WHERE LINE = wish.LINE ORDER BY priority DESC LIMIT 1)
+                        UNION ALL
+                        SELECT (
+                            SELECT next.priority FROM taskwright_jobs AS next
+                            WHERE next.LINE = wish.LINE AND next.priority < level.priority
+                            ORDER BY next.priority DESC LIMIT 1
+                        ) FROM level WHERE level.priority IS NOT NULL
+                    )
+                    SELECT priority FROM level WHERE priority IS NOT NULL
+                ) AS level
+                CROSS JOIN LATERAL (
+                    SELECT due.id, due.due FROM taskwright_jobs AS due
+                    WHERE due.LINE = wish.LINE AND due.priority = level.priority AND due.due <= $3
+                        AND (due.expires IS NULL OR due.expires > $3){known}
+                    ORDER BY due.due, due.id LIMIT wish.most
+                ) AS due
+                ORDER BY due.due::numeric - level.priority * $5::numeric, due.id LIMIT wish.most
+            ) AS first
+            WHERE NOT EXISTS (SELECT FROM taskwright_pauses AS pause WHERE pause.queue = wish.LINE)
+            LIMIT $4
+        ) AS head GROUP BY head.LINE, head.priority
+    ) AS share
+    CROSS JOIN LATERAL (
+        SELECT due.id FROM taskwright_jobs AS due
+        WHERE due.LINE = share.LINE AND due.priority = share.priority AND due.due <= $3
+            AND (due.expires IS NULL OR due.expires > $3){known}
+        ORDER BY due.due, due.id LIMIT share.most FOR UPDATE SKIP LOCKED
+    ) AS job
+))";
+
+/// Nothing is taken where a limit is to be looked at: one filter before anything else, by seeks in small indexes.
+const PLAINLY: &str = "
+    AND NOT EXISTS (SELECT FROM taskwright_lanes WHERE queue = ANY($1) AND turn <= $3)
+    AND NOT EXISTS (SELECT FROM taskwright_arrivals WHERE queue = ANY($1))
+    AND NOT EXISTS (
+        SELECT FROM taskwright_limits WHERE is_set <> 0 AND id = ANY(ARRAY(SELECT 'queue:' || name FROM unnest($1) AS name))
+    )";
+
+/// When the first lane of a claim's queues has its turn, and now where a limit is to be looked at.
+const NEXT_LOOK: &str = " UNION ALL SELECT 0, min(turn) FROM taskwright_lanes WHERE queue = ANY($1)
+    UNION ALL SELECT 0, $2 WHERE EXISTS (SELECT FROM taskwright_arrivals WHERE queue = ANY($1)) OR EXISTS (
+        SELECT FROM taskwright_limits WHERE is_set <> 0 AND id = ANY(ARRAY(SELECT 'queue:' || name FROM unnest($1) AS name))
+    )";
 
 /// When the next job of a claim's queues is due: one seek a priority in the same index.
-const NEXT_DUE: &str = "SELECT min(next.due) FROM unnest($1::text[]) AS wish (queue)
+const NEXT_DUE: &str = "SELECT wish.place, min(next.due) FROM unnest($1::text[]) WITH ORDINALITY AS wish (LINE, place)
     CROSS JOIN LATERAL (
         WITH RECURSIVE level (priority) AS (
-            (SELECT priority FROM taskwright_jobs WHERE queue = wish.queue ORDER BY priority DESC LIMIT 1)
+            (SELECT priority FROM taskwright_jobs WHERE LINE = wish.LINE ORDER BY priority DESC LIMIT 1)
             UNION ALL
             SELECT (
                 SELECT next.priority FROM taskwright_jobs AS next
-                WHERE next.queue = wish.queue AND next.priority < level.priority
+                WHERE next.LINE = wish.LINE AND next.priority < level.priority
                 ORDER BY next.priority DESC LIMIT 1
             ) FROM level WHERE level.priority IS NOT NULL
         )
         SELECT (
             SELECT job.due FROM taskwright_jobs AS job
-            WHERE job.queue = wish.queue AND job.priority = level.priority AND (job.expires IS NULL OR job.expires > $2)
+            WHERE job.LINE = wish.LINE AND job.priority = level.priority AND (job.expires IS NULL OR job.expires > $2){known}
             ORDER BY job.due LIMIT 1
         ) AS due FROM level WHERE level.priority IS NOT NULL
     ) AS next
-    WHERE NOT EXISTS (SELECT FROM taskwright_pauses AS pause WHERE pause.queue = wish.queue)";
+    WHERE NOT EXISTS (SELECT FROM taskwright_pauses AS pause WHERE pause.queue = wish.LINE)
+    GROUP BY wish.place";
 
 /// The columns of a job as one parameter each.
 const JOB_ARRAYS: &str = "$1::uuid[], $2::text[], $3::smallint[], $4::bigint[], $5::bigint[], $6::text[], \
@@ -183,13 +238,34 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
         Ok(statement.execute(self.db.borrow_mut()).await.map_err(fault)?.rows_affected())
     }
 
-    async fn insert_waiting(&mut self, records: &[&Record]) -> Result<()> {
+    async fn insert_waiting(&mut self, pool: Pool, records: &[&Record]) -> Result<()> {
+        let (columns, _) = pool.columns();
+        let more = if pool == Pool::Limited { ", $15::text[], $16::bytea[]" } else { "" };
         for run in portions(records, self.most_bytes(), |record| record) {
-            let sql = format!("INSERT INTO taskwright_jobs ({JOB_COLUMNS}) SELECT * FROM unnest({JOB_ARRAYS})");
-            let insert = bind_records(self.statement(&sql), run)?;
+            let table = pool.table();
+            let sql = format!("INSERT INTO {table} ({columns}) SELECT * FROM unnest({JOB_ARRAYS}{more})");
+            let mut insert = bind_records(self.statement(&sql), run)?;
+            if pool == Pool::Limited {
+                let limited = || run.iter().filter_map(|record| record.limited.as_ref());
+                insert = insert
+                    .bind(limited().map(|limited| limited.lane.as_str()).collect::<Vec<_>>())
+                    .bind(limited().map(|limited| limited.weights.as_deref()).collect::<Vec<_>>());
+            }
             insert.execute(self.db.borrow_mut()).await.map_err(fault)?;
         }
         Ok(())
+    }
+
+    async fn store_only(&mut self, batch: BatchId, record: &Record) -> Result<bool> {
+        // Whoever notes the same batch at the same time waits here.
+        let sql = format!(
+            "WITH noted AS (
+                INSERT INTO taskwright_batches (id, pushed) VALUES ($15, $16) ON CONFLICT DO NOTHING RETURNING id
+            ) INSERT INTO taskwright_jobs ({JOB_COLUMNS})
+            SELECT * FROM unnest({JOB_ARRAYS}) WHERE EXISTS (SELECT FROM noted)"
+        );
+        let insert = bind_records(self.statement(&sql), &[record])?.bind(Id(batch.as_bytes())).bind(record.pushed);
+        Ok(insert.execute(self.db.borrow_mut()).await.map_err(fault)?.rows_affected() > 0)
     }
 
     async fn insert_finished(&mut self, records: &[FinishedRecord]) -> Result<()> {
@@ -213,19 +289,54 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
         Ok(())
     }
 
-    async fn take_due(&mut self, claim: &Claim, now: Timestamp) -> Result<Vec<Record>> {
-        let (queues, limits): (Vec<_>, Vec<_>) =
-            claim.queues.iter().map(|wish| (wish.queue.as_str(), clamp(wish.limit))).unzip();
-        let take = self.statement(&format!("{TAKE_DUE}{JOB_COLUMNS}"));
-        let take = take.bind(queues).bind(limits).bind(now.as_micros()).bind(clamp(claim.limit));
-        take.fetch_all(self.db.borrow_mut()).await.map_err(fault)?.iter().map(record).collect()
+    async fn take_due(
+        &mut self,
+        pool: Pool,
+        wishes: &[Wish<'_>],
+        keys: &[&str],
+        limit: usize,
+        Terms { unknown, now, aging }: Terms<'_>,
+    ) -> Result<Vec<Record>> {
+        let (names, limits): (Vec<_>, Vec<_>) = wishes.iter().map(|(name, most)| (*name, clamp(*most))).unzip();
+        let (take, known) = match aging {
+            None => (TAKE_DUE, " AND due.task <> ALL($5)"),
+            Some(_) => (TAKE_AGED, " AND due.task <> ALL($6)"),
+        };
+        let plainly = if keys.is_empty() { "" } else { PLAINLY };
+        let sql = of_known_tasks(&pool.say(take), unknown, known) + plainly + " RETURNING " + &pool.columns().0;
+        let mut take = self.statement(&sql).bind(names).bind(limits).bind(now.as_micros()).bind(clamp(limit));
+        if let Some(aging) = aging {
+            take = take.bind(worth(aging));
+        }
+        if !unknown.is_empty() {
+            take = take.bind(texts(unknown));
+        }
+        let rows = take.fetch_all(self.db.borrow_mut()).await.map_err(fault)?;
+        rows.iter().map(|row| waiting_record(pool, row)).collect()
     }
 
-    async fn next_due(&mut self, claim: &Claim, now: Timestamp) -> Result<Option<Duration>> {
-        let queues: Vec<_> = claim.queues.iter().map(|wish| wish.queue.as_str()).collect();
-        let next = self.statement(NEXT_DUE).bind(queues).bind(now.as_micros());
-        let due = next.fetch_one(self.db.borrow_mut()).await.map_err(fault)?.maybe_integer(0)?;
-        Ok(due.map(|due| Timestamp::from_micros(due).since(now)))
+    async fn next_due(
+        &mut self,
+        pool: Pool,
+        names: &[&str],
+        keys: &[&str],
+        Terms { unknown, now, .. }: Terms<'_>,
+    ) -> Result<Vec<(usize, Timestamp)>> {
+        let more = if keys.is_empty() { "" } else { NEXT_LOOK };
+        let sql = of_known_tasks(&pool.say(NEXT_DUE), unknown, " AND job.task <> ALL($3)") + more;
+        let mut next = self.statement(&sql).bind(names).bind(now.as_micros());
+        if !unknown.is_empty() {
+            next = next.bind(texts(unknown));
+        }
+        let mut dues = Vec::new();
+        for row in next.fetch_all(self.db.borrow_mut()).await.map_err(fault)? {
+            if let Some(due) = row.maybe_integer(1)? {
+                // The server counts from 1.
+                let place = usize::try_from(row.integer(0)? - 1).unwrap_or(usize::MAX);
+                dues.push((place, Timestamp::from_micros(due)));
+            }
+        }
+        Ok(dues)
     }
 
     async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64> {
@@ -340,8 +451,10 @@ impl Encode<'_, Postgres> for Id<'_> {
 fn bind(statement: Query<'static, Postgres, PgArguments>, value: &Value<'_>) -> Query<'static, Postgres, PgArguments> {
     match *value {
         Value::Integer(integer) => statement.bind(integer),
+        Value::MaybeInteger(integer) => statement.bind(integer),
         Value::Real(real) => statement.bind(real),
         Value::Text(text) => statement.bind(storable(text)),
+        Value::MaybeText(text) => statement.bind(text.map(storable)),
         Value::Bytes(bytes) => statement.bind(bytes),
         Value::MaybeBytes(bytes) => statement.bind(bytes),
         Value::Id(id) => statement.bind(Id(id)),
@@ -349,6 +462,10 @@ fn bind(statement: Query<'static, Postgres, PgArguments>, value: &Value<'_>) -> 
         Value::Integers(integers) => statement.bind(integers),
         Value::Texts(texts) => statement.bind(texts),
     }
+}
+
+fn texts(names: &[Name]) -> Vec<&str> {
+    names.iter().map(Name::as_str).collect()
 }
 
 /// Postgres has no zero byte in text.

@@ -13,14 +13,12 @@ use tokio_util::task::TaskTracker;
 use super::Postgres;
 use super::connect::{PATIENCE, Pooler, Settings};
 use super::error::{closed, fault};
-use crate::backend::sql::news::{Listeners, News};
-use crate::backend::sql::server::{Access, Connections};
+use crate::backend::sql::news::{Herald, Listeners, News};
+use crate::backend::sql::server::Connections;
 use crate::backend::sql::speaker::{Speaker, Voice};
-use crate::backend::sql::tables::{Tables, Value};
-use crate::backend::sql::work::{Isolation, Work};
-use crate::backend::{Listener, Wake};
+use crate::backend::sql::tables::Value;
+use crate::backend::{Hint, Listener, Wake};
 use crate::error::Result;
-use crate::time::Timestamp;
 
 /// How often the listening connection is asked whether it still is one. A network that swallows packets says nothing.
 const PULSE: Duration = Duration::from_secs(15);
@@ -48,6 +46,10 @@ impl Wake for Postgres {
         }
         self.wakes.listen().await
     }
+
+    async fn tell(&self, hints: &[Hint]) -> Result<()> {
+        crate::backend::sql::tell::tell(self, hints).await
+    }
 }
 
 impl Wakes {
@@ -60,17 +62,6 @@ impl Wakes {
             hearing: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-        }
-    }
-
-    /// Tells what happened, here and then elsewhere.
-    pub(super) fn tell(&self, news: News) {
-        if news.hints().is_empty() {
-            return;
-        }
-        self.listeners.tell(&news);
-        if self.connections.server.notifies {
-            self.speaker.tell(news, &self.tasks, &self.stop);
         }
     }
 
@@ -102,6 +93,18 @@ impl Wakes {
     }
 }
 
+impl Herald for Wakes {
+    fn tell(&self, news: News) {
+        if news.hints().is_empty() {
+            return;
+        }
+        self.listeners.tell(&news);
+        if self.connections.server.notifies {
+            self.speaker.tell(news, &self.tasks, &self.stop);
+        }
+    }
+}
+
 impl Drop for Wakes {
     fn drop(&mut self) {
         self.stop.cancel();
@@ -116,26 +119,10 @@ impl Voice for Channel {
     const PAUSE: Duration = Duration::from_millis(5);
 
     async fn say(&self, message: String) -> Result<()> {
-        let channel = self.0.server.schema.name().to_owned();
-        self.0.run(Notify { channel, message }, Access::Write).await?;
-        Ok(())
-    }
-}
-
-struct Notify {
-    channel: String,
-    message: String,
-}
-
-#[async_trait]
-impl Work for Notify {
-    type Answer = ();
-    const DURABLE: bool = false;
-    const ISOLATION: Isolation = Isolation::ReadCommitted;
-
-    async fn run<Db: Tables>(&mut self, db: &mut Db, _: Timestamp, _: &mut News) -> Result<()> {
-        let (channel, message) = (Value::Text(&self.channel), Value::Text(&self.message));
-        db.execute("SELECT pg_notify(?, ?)", &[channel, message]).await?;
+        // Its commit need not wait for the disk.
+        const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(?, ?)";
+        let (channel, message) = (Value::Text(self.0.server.schema.name()), Value::Text(&message));
+        self.0.alone(NOTIFY, &[channel, message]).await?;
         Ok(())
     }
 }

@@ -85,6 +85,8 @@ pub struct Sqlite {
     stop: CancellationToken,
     /// How many pushes there were.
     pushes: AtomicU64,
+    /// Whether the last claim met limits.
+    met_limits: Arc<AtomicBool>,
     /// Whether a task watches for commits of other processes.
     watching: Arc<AtomicBool>,
 }
@@ -136,6 +138,7 @@ impl Sqlite {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             pushes: AtomicU64::new(0),
+            met_limits: Arc::default(),
             watching: Arc::default(),
         })
     }
@@ -161,6 +164,10 @@ impl Store for Sqlite {
 
     fn count_push(&self) -> u64 {
         self.pushes.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn met_limits(&self) -> &Arc<AtomicBool> {
+        &self.met_limits
     }
 
     async fn shut(&self) -> Result<()> {
@@ -204,10 +211,21 @@ fn info(settings: &Settings) -> Info {
         max_delay: None,
         max_push: 1_000,
         max_claim: 1_000,
+        max_lease: None,
         time_precision: Duration::from_micros(1),
     };
     let (durability, warnings) = (durability.to_owned(), Vec::new());
-    Info { name: "sqlite", location, durability, warnings, schema: None, atomic_push: true, limits }
+    Info {
+        name: "sqlite",
+        location,
+        durability,
+        warnings,
+        schema: None,
+        atomic_push: true,
+        passes_over: true,
+        ages: true,
+        limits,
+    }
 }
 
 impl fmt::Debug for Sqlite {

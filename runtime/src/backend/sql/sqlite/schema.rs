@@ -9,7 +9,11 @@ use crate::error::Result;
 use crate::time::Timestamp;
 
 /// Every step of the schema, oldest first. A step that was released never changes.
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "jobs, leases, finished", statements: FIRST }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "jobs, leases, finished", statements: FIRST },
+    Migration { version: 2, name: "unique keys for a time", statements: WINDOWS },
+    Migration { version: 3, name: "limits", statements: LIMITS },
+];
 
 /// `STRICT` keeps other types out, so that a row edited by hand can be wrong but not unreadable in most columns.
 const FIRST: &[&str] = &[
@@ -116,6 +120,76 @@ const FIRST: &[&str] = &[
         count INTEGER NOT NULL
     ) STRICT",
     "INSERT INTO taskwright_control (only, count) VALUES (1, 0)",
+];
+
+/// `until` is when a key is free again, if that is a moment; `replaced` are the jobs of a batch that changed others.
+const WINDOWS: &[&str] = &[
+    "ALTER TABLE taskwright_unique ADD COLUMN until INTEGER",
+    // For the reaper; holds only keys that are free again at some moment.
+    "CREATE INDEX taskwright_unique_until ON taskwright_unique (until) WHERE until IS NOT NULL",
+    "ALTER TABLE taskwright_batches ADD COLUMN replaced BLOB",
+];
+
+/// Jobs with limits lie apart, so that the others pay nothing for them.
+const LIMITS: &[&str] = &[
+    "CREATE TABLE taskwright_limited (
+        id BLOB NOT NULL PRIMARY KEY,
+        queue TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        due INTEGER NOT NULL,
+        expires INTEGER,
+        task TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        attempt_limit INTEGER NOT NULL,
+        crashes INTEGER NOT NULL,
+        retry INTEGER NOT NULL,
+        pushed INTEGER NOT NULL,
+        codec INTEGER NOT NULL,
+        payload BLOB NOT NULL,
+        extras BLOB,
+        lane TEXT NOT NULL,
+        weights BLOB
+    ) STRICT, WITHOUT ROWID",
+    // The order of claims within a lane.
+    "CREATE INDEX taskwright_limited_order ON taskwright_limited (lane, priority DESC, due, id, expires)",
+    // For the reaper; holds only jobs that can expire.
+    "CREATE INDEX taskwright_limited_expiry ON taskwright_limited (expires) WHERE expires IS NOT NULL",
+    // Lanes to which jobs came: what a push tells the next claim.
+    "CREATE TABLE taskwright_arrivals (
+        id BLOB NOT NULL PRIMARY KEY,
+        queue TEXT NOT NULL,
+        lane TEXT NOT NULL,
+        due INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID",
+    "CREATE INDEX taskwright_arrivals_queue ON taskwright_arrivals (queue, id)",
+    // Lanes that stand in line: when each is to be looked at, and the key that it waits for.
+    "CREATE TABLE taskwright_lanes (
+        id TEXT NOT NULL PRIMARY KEY,
+        queue TEXT NOT NULL,
+        turn INTEGER NOT NULL,
+        waits TEXT
+    ) STRICT, WITHOUT ROWID",
+    "CREATE INDEX taskwright_lanes_line ON taskwright_lanes (queue, turn)",
+    "CREATE INDEX taskwright_lanes_waits ON taskwright_lanes (waits) WHERE waits IS NOT NULL",
+    // One row a key: what was set, and what has started.
+    "CREATE TABLE taskwright_limits (
+        id TEXT NOT NULL PRIMARY KEY,
+        is_set INTEGER NOT NULL,
+        counts_until INTEGER NOT NULL,
+        at_run_time BLOB,
+        configured BLOB,
+        asked BLOB,
+        starts BLOB
+    ) STRICT, WITHOUT ROWID",
+    "CREATE INDEX taskwright_limits_idle ON taskwright_limits (is_set, counts_until)",
+    // The slots that leases hold, which count as long as the lease is there.
+    "CREATE TABLE taskwright_holds (
+        lease INTEGER NOT NULL,
+        limit_key TEXT NOT NULL,
+        held INTEGER NOT NULL,
+        PRIMARY KEY (lease, limit_key)
+    ) STRICT, WITHOUT ROWID",
+    "CREATE INDEX taskwright_holds_key ON taskwright_holds (limit_key, held)",
 ];
 
 const CREATE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS taskwright_migrations (

@@ -10,16 +10,18 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection};
 
 use super::error::fault;
-use crate::backend::Claim;
 use crate::backend::sql::lease::LeaseRow;
-use crate::backend::sql::marks::{Marked, bind, bind_finished, bind_record, with_lists};
-use crate::backend::sql::places::record;
+use crate::backend::sql::marks::{Marked, bind, bind_finished, bind_waiting, with_lists};
+use crate::backend::sql::places::waiting_record;
 use crate::backend::sql::record::{FinishedRecord, Record};
 use crate::backend::sql::tables::{
-    Columns, FINISHED_COLUMNS, JOB_COLUMNS, JOB_WIDTH, Tables, Value, clamp, rows, runs,
+    Columns, FINISHED_COLUMNS, JOB_COLUMNS, JOB_WIDTH, Pool, Tables, Terms, Value, Wish, clamp, limits_met, marks,
+    of_known_tasks, rows, runs, unknown_tasks,
 };
 use crate::error::Result;
-use crate::job::JobId;
+use crate::job::{BatchId, JobId, Name};
+use crate::policy::limits::MOST_LANES;
+use crate::policy::order::worth;
 use crate::time::Timestamp;
 
 /// The due jobs of one queue in the order of claims.
@@ -29,29 +31,48 @@ use crate::time::Timestamp;
 /// `CROSS JOIN` keeps SQLite to this order of loops, and with it to the order of claims.
 const DUE: &str = "SELECT id FROM (
     WITH RECURSIVE level (priority) AS (
-        SELECT max(priority) FROM taskwright_jobs WHERE queue = ?
+        SELECT max(priority) FROM taskwright_jobs WHERE LINE = ?
         UNION ALL
-        SELECT (SELECT max(priority) FROM taskwright_jobs WHERE queue = ? AND priority < level.priority)
+        SELECT (SELECT max(priority) FROM taskwright_jobs WHERE LINE = ? AND priority < level.priority)
         FROM level WHERE level.priority IS NOT NULL
     )
     SELECT job.id FROM level CROSS JOIN taskwright_jobs AS job
-    WHERE job.queue = ? AND job.priority = level.priority AND job.due <= ?
-        AND (job.expires IS NULL OR job.expires > ?)
+    WHERE job.LINE = ? AND job.priority = level.priority AND job.due <= ?
+        AND (job.expires IS NULL OR job.expires > ?){known}
         AND NOT EXISTS (SELECT 1 FROM taskwright_pauses WHERE taskwright_pauses.queue = ?)
     LIMIT ?
 )";
 
-/// When the next job of a queue is due: one seek a priority in the same index.
-const NEXT_DUE: &str = "SELECT min(due) FROM (
+/// The same where priorities age: the first due jobs of each priority, those that go first among them before the others.
+const AGED: &str = "SELECT id FROM (
     WITH RECURSIVE level (priority) AS (
-        SELECT max(priority) FROM taskwright_jobs WHERE queue = ?
+        SELECT max(priority) FROM taskwright_jobs WHERE LINE = ?
         UNION ALL
-        SELECT (SELECT max(priority) FROM taskwright_jobs WHERE queue = ? AND priority < level.priority)
+        SELECT (SELECT max(priority) FROM taskwright_jobs WHERE LINE = ? AND priority < level.priority)
+        FROM level WHERE level.priority IS NOT NULL
+    )
+    SELECT head.id FROM level CROSS JOIN taskwright_jobs AS head
+    WHERE head.id IN (
+            SELECT job.id FROM taskwright_jobs AS job
+            WHERE job.LINE = ? AND job.priority = level.priority AND job.due <= ?
+                AND (job.expires IS NULL OR job.expires > ?){known}
+            ORDER BY job.due, job.id LIMIT ?
+        )
+        AND NOT EXISTS (SELECT 1 FROM taskwright_pauses WHERE taskwright_pauses.queue = ?)
+    ORDER BY head.due - level.priority * ?, head.id LIMIT ?
+)";
+
+/// When the next job of a queue is due: one seek a priority in the same index.
+const NEXT_DUE: &str = "SELECT ? AS place, min(due) FROM (
+    WITH RECURSIVE level (priority) AS (
+        SELECT max(priority) FROM taskwright_jobs WHERE LINE = ?
+        UNION ALL
+        SELECT (SELECT max(priority) FROM taskwright_jobs WHERE LINE = ? AND priority < level.priority)
         FROM level WHERE level.priority IS NOT NULL
     )
     SELECT (
         SELECT job.due FROM taskwright_jobs AS job
-        WHERE job.queue = ? AND job.priority = level.priority AND (job.expires IS NULL OR job.expires > ?)
+        WHERE job.LINE = ? AND job.priority = level.priority AND (job.expires IS NULL OR job.expires > ?){known}
         ORDER BY job.due LIMIT 1
     ) AS due FROM level
     WHERE NOT EXISTS (SELECT 1 FROM taskwright_pauses WHERE taskwright_pauses.queue = ?)
@@ -82,13 +103,31 @@ impl Tables for SqliteConnection {
         Ok(prepared(sql.into(), values).execute(self).await.map_err(fault)?.rows_affected())
     }
 
-    async fn insert_waiting(&mut self, records: &[&Record]) -> Result<()> {
+    async fn insert_waiting(&mut self, pool: Pool, records: &[&Record]) -> Result<()> {
+        let (columns, width) = pool.columns();
         for run in runs(records) {
-            let sql = format!("INSERT INTO taskwright_jobs ({JOB_COLUMNS}) VALUES {}", rows(run.len(), JOB_WIDTH));
-            let insert = run.iter().fold(statement(sql.into()), |insert, record| bind_record(insert, record));
+            let sql = format!("INSERT INTO {} ({columns}) VALUES {}", pool.table(), rows(run.len(), width));
+            let insert = run.iter().fold(statement(sql.into()), |insert, record| bind_waiting(insert, record));
             insert.execute(&mut *self).await.map_err(fault)?;
         }
         Ok(())
+    }
+
+    /// Two statements in one call, since each call goes to another thread and back. The second does nothing where the
+    /// first did nothing.
+    async fn store_only(&mut self, batch: BatchId, record: &Record) -> Result<bool> {
+        const NOTE: &str = "INSERT INTO taskwright_batches (id, pushed) SELECT ?, ? \
+            WHERE NOT EXISTS (SELECT 1 FROM taskwright_jobs WHERE id = ?) \
+            AND NOT EXISTS (SELECT 1 FROM taskwright_leases WHERE newest >= ?) \
+            AND NOT EXISTS (SELECT 1 FROM taskwright_limited WHERE id = ?) \
+            AND NOT EXISTS (SELECT 1 FROM taskwright_finished WHERE id = ?) ON CONFLICT DO NOTHING";
+        let job = marks(JOB_WIDTH);
+        let sql = format!("{NOTE}; INSERT INTO taskwright_jobs ({JOB_COLUMNS}) SELECT {job} WHERE changes() = 1");
+        let id = &record.id[..];
+        let note = statement(sql.into()).bind(batch.as_bytes().to_vec()).bind(record.pushed);
+        let note = [id; 4].into_iter().fold(note, |note, id| note.bind(id.to_vec()));
+        let stored = bind_waiting(note, record).execute(self).await.map_err(fault)?;
+        Ok(stored.rows_affected() > 0)
     }
 
     async fn insert_finished(&mut self, records: &[FinishedRecord]) -> Result<()> {
@@ -102,25 +141,67 @@ impl Tables for SqliteConnection {
         Ok(())
     }
 
-    async fn take_due(&mut self, claim: &Claim, now: Timestamp) -> Result<Vec<Record>> {
-        let mut take = statement(take_statement(claim.queues.len()).into());
-        let now = now.as_micros();
-        for wish in &claim.queues {
-            let queue = wish.queue.as_str();
-            take = take.bind(queue).bind(queue).bind(queue).bind(now).bind(now).bind(queue).bind(clamp(wish.limit));
+    async fn take_due(
+        &mut self,
+        pool: Pool,
+        wishes: &[Wish<'_>],
+        keys: &[&str],
+        limit: usize,
+        Terms { unknown, now, aging }: Terms<'_>,
+    ) -> Result<Vec<Record>> {
+        let mut take = statement(take_statement(pool, wishes.len(), keys.len(), unknown, aging).into());
+        let (now, unknown) = (now.as_micros(), unknown_tasks(unknown));
+        for (line, most) in wishes.iter().chain(padding(wishes.len())) {
+            take = take.bind(*line).bind(*line).bind(*line).bind(now).bind(now);
+            take = if unknown.is_empty() { take } else { take.bind(unknown.clone()) };
+            take = match aging {
+                None => take.bind(*line),
+                Some(aging) => take.bind(clamp(*most)).bind(*line).bind(worth(aging)),
+            };
+            take = take.bind(clamp(*most));
         }
-        let rows = take.bind(clamp(claim.limit)).fetch_all(self).await.map_err(fault)?;
-        rows.iter().map(record).collect()
+        take = take.bind(clamp(limit));
+        if !keys.is_empty() {
+            let names: Vec<_> = wishes.iter().chain(padding(wishes.len())).map(|(name, _)| *name).collect();
+            let padded: Vec<_> =
+                keys.iter().copied().chain(padding(keys.len()).iter().map(|(name, _)| *name)).collect();
+            take = names.iter().fold(take, |take, name| take.bind((*name).to_owned())).bind(now);
+            take = names.iter().chain(&padded).fold(take, |take, name| take.bind((*name).to_owned()));
+        }
+        let rows = take.fetch_all(self).await.map_err(fault)?;
+        rows.iter().map(|row| waiting_record(pool, row)).collect()
     }
 
-    async fn next_due(&mut self, claim: &Claim, now: Timestamp) -> Result<Option<Duration>> {
-        let mut next = statement(next_due_statement(claim.queues.len()).into());
-        for wish in &claim.queues {
-            let queue = wish.queue.as_str();
-            next = next.bind(queue).bind(queue).bind(queue).bind(now.as_micros()).bind(queue);
+    async fn next_due(
+        &mut self,
+        pool: Pool,
+        names: &[&str],
+        keys: &[&str],
+        Terms { unknown, now, .. }: Terms<'_>,
+    ) -> Result<Vec<(usize, Timestamp)>> {
+        let mut each = vec![pool.say(NEXT_DUE); names.len()];
+        if !keys.is_empty() {
+            each.push(format!("SELECT 0, min(turn) FROM taskwright_lanes WHERE queue IN ({})", marks(names.len())));
+            each.push(format!("SELECT 0, ? WHERE {}", limits_met(names.len(), keys.len())));
         }
-        let due: Option<i64> = next.fetch_one(self).await.map_err(fault)?.try_get(0).map_err(fault)?;
-        Ok(due.map(|due| Timestamp::from_micros(due).since(now)))
+        let mut next = statement(of_known_tasks(&each.join(" UNION ALL "), unknown, KNOWN).into());
+        let unknown = unknown_tasks(unknown);
+        for (place, name) in names.iter().enumerate() {
+            next = next.bind(clamp(place)).bind(*name).bind(*name).bind(*name).bind(now.as_micros());
+            next = if unknown.is_empty() { next } else { next.bind(unknown.clone()) };
+            next = next.bind(*name);
+        }
+        if !keys.is_empty() {
+            next = names.iter().fold(next, |next, name| next.bind((*name).to_owned())).bind(now.as_micros());
+            next = names.iter().chain(keys).fold(next, |next, name| next.bind((*name).to_owned()));
+        }
+        let mut dues = Vec::new();
+        for row in next.fetch_all(self).await.map_err(fault)? {
+            if let Some(due) = row.maybe_integer(1)? {
+                dues.push((usize::try_from(row.integer(0)?).unwrap_or(usize::MAX), Timestamp::from_micros(due)));
+            }
+        }
+        Ok(dues)
     }
 
     async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64> {
@@ -183,15 +264,38 @@ impl Columns for SqliteRow {
     }
 }
 
-/// Deletes the due jobs of that many queues, each up to its own limit, all up to one.
-pub(super) fn take_statement(queues: usize) -> String {
-    let due = vec![DUE; queues].join(" UNION ALL ");
-    format!("DELETE FROM taskwright_jobs WHERE id IN ({due} LIMIT ?) RETURNING {JOB_COLUMNS}")
+/// That a job's task is none of [`unknown_tasks`].
+const KNOWN: &str = " AND instr(?, '/' || job.task || '/') = 0";
+
+/// Deletes the due jobs of that many queues or lanes, each up to its own limit, all up to one; with so many keys of
+/// limits, nothing if one is to be looked at.
+pub(super) fn take_statement(
+    pool: Pool,
+    lines: usize,
+    keys: usize,
+    unknown: &[Name],
+    aging: Option<Duration>,
+) -> String {
+    let (lines, keys) = (lines + padding(lines).len(), keys + padding(keys.max(1)).len());
+    let due = pool.say(if aging.is_none() { DUE } else { AGED });
+    let due = vec![of_known_tasks(&due, unknown, KNOWN); lines].join(" UNION ALL ");
+    let plainly = match keys {
+        0 => String::new(),
+        keys => format!(
+            " AND NOT EXISTS (SELECT 1 FROM taskwright_lanes WHERE queue IN ({}) AND turn <= ?) AND NOT ({})",
+            marks(lines),
+            limits_met(lines, keys),
+        ),
+    };
+    let (columns, _) = pool.columns();
+    format!("DELETE FROM {} WHERE id IN ({due} LIMIT ?){plainly} RETURNING {columns}", pool.table())
 }
 
-fn next_due_statement(queues: usize) -> String {
-    let each = vec![NEXT_DUE; queues].join(" UNION ALL ");
-    format!("SELECT min(column1) FROM (SELECT NULL AS column1 UNION ALL {each})")
+/// Wishes for nothing, up to the next power of two, so that each statement is compiled once.
+fn padding(wishes: usize) -> &'static [Wish<'static>] {
+    const NOTHING: [Wish<'static>; MOST_LANES] = [("", 0); MOST_LANES];
+    let missing = wishes.next_power_of_two() - wishes;
+    NOTHING.get(..missing).unwrap_or_default()
 }
 
 /// A statement made of this program's own words only; values are bound.

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 
 use super::*;
 use crate::backend::sql::news::News;
-use crate::backend::sql::tables::{Columns, Tables};
+use crate::backend::sql::tables::{Columns, Pool, Tables};
 use crate::backend::sql::work::Isolation;
 use crate::backend::{
     Backend, Claim, Extend, Hint, InTransaction, JobFilter, Listener, Push, Pushed, QueueClaim, Reap, Renewal, Schema,
@@ -38,6 +38,7 @@ fn spec(queue: &str) -> JobSpec {
         backoff: Backoff::DEFAULT,
         keep_result: None,
         unique: None,
+        limits: Vec::new(),
         headers: BTreeMap::default(),
         tags: Vec::new(),
         parent: None,
@@ -58,7 +59,7 @@ fn some_jobs(count: usize) -> Push {
 
 fn claim_of(queue: &str, limit: usize) -> Claim {
     let queues = vec![QueueClaim { queue: name(queue), limit }];
-    Claim { worker: WorkerId::new(), queues, limit, ttl: TTL, max_crashes: 3 }
+    Claim { worker: WorkerId::new(), queues, limit, unknown: vec![], ttl: TTL, max_crashes: 3, aging: None }
 }
 
 fn completed((lease, job): (Lease, Job)) -> Settlement {
@@ -216,17 +217,21 @@ async fn a_damaged_file_is_an_error_and_no_panic() {
 async fn a_database_one_version_ahead_is_used_and_a_newer_one_is_refused() {
     let disk = Disk::new();
     let sqlite = disk.open().await;
-    assert_eq!(sqlite.info().schema, Some(Schema { version: 1, known: 1 }));
+    let Schema { version, known } = sqlite.info().schema.unwrap();
+    assert_eq!(version, known);
     sqlite.close().await.unwrap();
     let mut db = disk.by_hand().await;
-    do_by_hand(&mut db, "INSERT INTO taskwright_migrations VALUES (2, 'from the next version', 0)").await;
+    let migrated =
+        |version: i64| format!("INSERT INTO taskwright_migrations VALUES ({version}, 'from a later version', 0)");
+    do_by_hand(&mut db, &migrated(known + 1)).await;
     let sqlite = disk.open().await;
-    assert_eq!(sqlite.info().schema, Some(Schema { version: 2, known: 1 }));
+    assert_eq!(sqlite.info().schema, Some(Schema { version: known + 1, known }));
     sqlite.close().await.unwrap();
-    do_by_hand(&mut db, "INSERT INTO taskwright_migrations VALUES (3, 'from the version after', 0)").await;
+    do_by_hand(&mut db, &migrated(known + 2)).await;
     let error = Sqlite::connect(&disk.url("")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
-    assert!(error.to_string().contains("schema version 3, and this program knows 1; update this program"), "{error}");
+    let told = format!("schema version {}, and this program knows {known}; update this program", known + 2);
+    assert!(error.to_string().contains(&told), "{error}");
 }
 
 #[tokio::test]
@@ -240,7 +245,8 @@ async fn many_processes_may_start_on_a_new_file_at_once() {
     for start in starts {
         start.await.unwrap().unwrap().close().await.unwrap();
     }
-    assert_eq!(count(&mut disk.by_hand().await, "taskwright_migrations").await, 1);
+    let known = disk.open().await.info().schema.unwrap().known;
+    assert_eq!(count(&mut disk.by_hand().await, "taskwright_migrations").await, known);
 }
 
 #[tokio::test]
@@ -287,13 +293,33 @@ async fn a_full_disk_refuses_a_push_whole_and_loses_nothing() {
     assert_eq!(count(&mut disk.by_hand().await, "taskwright_jobs").await, stored - 10);
 }
 
+/// F16.
+#[tokio::test]
+async fn a_token_beyond_53_bits_is_exact() {
+    let disk = Disk::new();
+    let sqlite = disk.open().await;
+    let mut db = disk.by_hand().await;
+    do_by_hand(&mut db, "INSERT INTO sqlite_sequence VALUES ('taskwright_leases', 9007199254740993)").await;
+    sqlite.push(&some_jobs(2)).await.unwrap();
+    let mut claimed = Vec::new();
+    for _ in 0..2 {
+        claimed.extend(sqlite.claim(&claim_of("mail", 1)).await.unwrap().jobs);
+    }
+    let (first, second) = (claimed[0].0.token, claimed[1].0.token);
+    assert!(first > 1 << 53 && second == first + 1, "{first} {second}");
+    let stale = (Lease { token: first, ..claimed[1].0 }, claimed[1].1.clone());
+    let settlements: Vec<_> = [stale].into_iter().chain(claimed).map(completed).collect();
+    let settled = sqlite.settle(&settlements).await.unwrap();
+    assert_eq!(settled, [Settled::LeaseLost, Settled::Applied, Settled::Applied]);
+}
+
 #[tokio::test]
 async fn the_claims_plan_seeks_in_the_index_whatever_lies_beside() {
     let disk = Disk::new();
     let sqlite = disk.open().await;
     let plan = async || {
         let mut db = disk.by_hand().await;
-        let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", tables::take_statement(1)));
+        let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", tables::take_statement(Pool::Free, 1, 1, &[], None)));
         let rows = sqlx::query(sql).fetch_all(&mut db).await.unwrap();
         rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>()
     };
@@ -315,6 +341,25 @@ async fn the_claims_plan_seeks_in_the_index_whatever_lies_beside() {
     sqlite.push(&some_jobs(1_000)).await.unwrap();
     do_by_hand(&mut db, "ANALYZE").await;
     assert_eq!(plan().await, before, "the same plan with statistics, beside many finished jobs");
+}
+
+#[tokio::test]
+async fn the_plan_of_a_claim_with_aging_seeks_in_the_index_and_sorts_what_it_found() {
+    let disk = Disk::new();
+    drop(disk.open().await);
+    let mut db = disk.by_hand().await;
+    for pool in Pool::ALL {
+        let take = tables::take_statement(pool, 1, 0, &[], Some(Duration::from_mins(5)));
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {take}"))).fetch_all(&mut db).await.unwrap();
+        let steps: Vec<_> = plan.iter().map(|row| row.get::<String, _>("detail")).collect();
+        let heads = steps.iter().find(|step| step.starts_with("SEARCH job USING COVERING INDEX"));
+        assert!(heads.is_some_and(|step| step.contains("AND priority=? AND due<?")), "{steps:#?}");
+        let scans = |step: &&String| step.starts_with("SCAN") && step.contains("taskwright_");
+        assert_eq!(steps.iter().find(scans), None, "{steps:#?}");
+        let sorts = steps.iter().filter(|step| step.contains("TEMP B-TREE FOR ORDER BY"));
+        assert_eq!(sorts.count(), 1, "only what was found in each priority: {steps:#?}");
+        assert!(steps.iter().any(|step| step == "SEARCH head USING PRIMARY KEY (id=?)"), "{steps:#?}");
+    }
 }
 
 #[tokio::test]
@@ -400,7 +445,7 @@ async fn a_transaction_stores_jobs_with_the_callers_rows_or_not_at_all() {
     let sqlite = disk.open().await;
     let mut db = disk.by_hand().await;
     do_by_hand(&mut db, "CREATE TABLE orders (id INTEGER)").await;
-    let keyed = JobSpec { unique: Some(Unique { key: "order-1".into() }), ..spec("mail") };
+    let keyed = JobSpec { unique: Some(Unique::new("order-1")), ..spec("mail") };
     let push = push_of(vec![due_now(keyed)]);
     let transaction = sqlite.transaction().unwrap();
 

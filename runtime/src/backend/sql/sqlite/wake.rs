@@ -14,7 +14,7 @@ use super::connect::Opener;
 use super::error::{closed, fault};
 use crate::backend::sql::news::{Listeners, News};
 use crate::backend::sql::tables::Columns;
-use crate::backend::{Listener, Wake};
+use crate::backend::{Hint, Listener, Wake};
 use crate::error::Result;
 use crate::job::Name;
 use crate::time::Clock;
@@ -34,6 +34,10 @@ impl Wake for Sqlite {
         let listener = self.listeners.listen(Arc::clone(&self.closed));
         self.watch();
         Ok(Box::new(listener))
+    }
+
+    async fn tell(&self, hints: &[Hint]) -> Result<()> {
+        crate::backend::sql::tell::tell(self, hints).await
     }
 }
 

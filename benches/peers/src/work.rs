@@ -1,0 +1,74 @@
+//! The work that every queue does, and how it is counted.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+/// Jobs a second, each way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    /// Many at a time.
+    pub(crate) bulk: f64,
+    /// One after the other, each awaited.
+    pub(crate) one: f64,
+    /// From the first claim until all have run.
+    pub(crate) drain: f64,
+}
+
+/// What a job carries: as JSON, 100 bytes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Load {
+    pub(crate) data: String,
+}
+
+impl Load {
+    pub(crate) fn sample() -> Self {
+        Self { data: "x".repeat(100 - r#"{"data":""}"#.len()) }
+    }
+}
+
+/// How many jobs have run since they were last awaited.
+static RAN: AtomicUsize = AtomicUsize::new(0);
+
+/// How many are awaited.
+static WANTED: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+static ALL_RAN: Notify = Notify::const_new();
+
+/// How long a queue may take before it counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A job ran.
+pub(crate) fn ran() {
+    if RAN.fetch_add(1, Ordering::Relaxed) + 1 == WANTED.load(Ordering::Relaxed) {
+        ALL_RAN.notify_one();
+    }
+}
+
+/// So many jobs are to run from now on.
+pub(crate) fn expect(jobs: usize) {
+    RAN.store(0, Ordering::Relaxed);
+    WANTED.store(jobs, Ordering::Relaxed);
+}
+
+/// Waits until as many jobs ran as were expected.
+pub(crate) async fn all_ran() -> Result<()> {
+    if tokio::time::timeout(PATIENCE, ALL_RAN.notified()).await.is_err() {
+        bail!("only {} of {} jobs ran", RAN.load(Ordering::Relaxed), WANTED.load(Ordering::Relaxed));
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no run has 2^52 jobs")]
+pub(crate) fn per_second(jobs: usize, began: Instant) -> f64 {
+    jobs as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Leaves an empty Redis.
+pub(crate) async fn flush(url: &str) -> Result<()> {
+    let mut db = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    Ok(redis::cmd("FLUSHALL").exec_async(&mut db).await?)
+}

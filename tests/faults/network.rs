@@ -1,0 +1,179 @@
+//! Networks that fail while the server is well.
+
+use std::path::Path;
+use std::time::Duration;
+
+use taskwright::backend::{Backend, Claim, Listener, QueueClaim};
+use taskwright::job::WorkerId;
+use taskwright::{Client, Name};
+use taskwright_tests::chaos::place::Place;
+use taskwright_tests::chaos::proxy::Weather;
+use taskwright_tests::servers::{Kind, Server};
+use taskwright_tests::victim::{self, Mark, Version, Victim};
+
+use crate::sites::{LEASE, PATIENCE, VICTIM, until_left};
+
+/// How often the connections of a listener are cut; `TASKWRIGHT_CUTS` says another number.
+const CUTS: usize = 100;
+
+/// A server of its own behind a network of its own; `None` where this machine has no such server.
+async fn place(kind: Kind, name: &str) -> Option<Place> {
+    if !Server::exists(kind) {
+        return None;
+    }
+    Some(Place::open(name).await.unwrap())
+}
+
+async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, happens).await.unwrap_or_else(|_| panic!("{what} does not happen"))
+}
+
+/// Waits until somebody leads.
+async fn until_led(backend: &dyn Backend) {
+    let (leader, role, me) = (backend.leader().unwrap(), Name::new("maintenance").unwrap(), WorkerId::new());
+    while leader.campaign(&role, me, LEASE).await.unwrap().is_some() {
+        leader.resign(&role, me).await.unwrap();
+        tokio::time::sleep(LEASE / 10).await;
+    }
+}
+
+/// Claims a job as a worker does that is never heard of again.
+async fn claim_and_vanish(client: &Client) {
+    let queue = QueueClaim { queue: Name::new("default").unwrap(), limit: 1 };
+    let claim = Claim {
+        worker: WorkerId::new(),
+        queues: vec![queue],
+        limit: 1,
+        unknown: Vec::new(),
+        ttl: LEASE,
+        max_crashes: 3,
+        aging: None,
+    };
+    let claimed = async { while client.backend().claim(&claim).await.unwrap().jobs.is_empty() {} };
+    soon("a claim that gets the job", claimed).await;
+}
+
+/// F9: whoever leads hangs in a call, and what it should look after is looked after by another.
+async fn a_leader_in_a_black_hole_is_followed(place: &Place) {
+    let client = victim::client(&place.direct).await.unwrap();
+    let network = place.network().unwrap();
+    let start = |url: &str| Victim::start(Path::new(VICTIM), url, LEASE, Version::New).unwrap();
+    let _first = start(&place.through);
+    soon("an election", until_led(&**client.backend())).await;
+
+    network.change(Weather::Silent);
+    let orphan = client.dispatch(Mark::new(1)).await.unwrap();
+    claim_and_vanish(&client).await;
+    let second = start(&place.direct);
+    assert_eq!(soon("the rescue of an orphan", orphan.wait()).await.unwrap(), 1);
+
+    // The first one is not deaf once the network is back, and looks after everything alone.
+    network.change(Weather::Clear);
+    second.kill().unwrap();
+    let orphan = client.dispatch(Mark::new(2)).await.unwrap();
+    assert_eq!(soon("work by the first worker", orphan.wait()).await.unwrap(), 2);
+    soon("an end of all work", until_left(&client, 0)).await;
+}
+
+/// F18: what a listener holds is the same after any number of cuts.
+async fn a_network_that_is_cut_again_and_again_leaks_nothing(place: &Place) {
+    let cuts = std::env::var("TASKWRIGHT_CUTS").map_or(CUTS, |cuts| cuts.parse().unwrap());
+    let network = place.network().unwrap();
+    let (direct, through) =
+        (victim::client(&place.direct).await.unwrap(), victim::client(&place.through).await.unwrap());
+    let mut listener = None;
+    hear_a_push(&direct, &through, &mut listener).await;
+    let before = Held::now(network.connections());
+    for _ in 0..cuts {
+        network.reset();
+        hear_a_push(&direct, &through, &mut listener).await;
+    }
+    // What was cut goes as soon as it is noticed.
+    let flat = async {
+        while !Held::now(network.connections()).is_at_most(before) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let is_flat = tokio::time::timeout(PATIENCE, flat).await.is_ok();
+    assert!(is_flat, "before {before:?}, after {cuts} cuts {:?}", Held::now(network.connections()));
+}
+
+/// Hears through one network what is pushed beside it, whatever was cut before.
+async fn hear_a_push(direct: &Client, through: &Client, listener: &mut Option<Box<dyn Listener>>) {
+    let heard = async {
+        loop {
+            let listening = match listener.take() {
+                Some(listening) => Ok(listening),
+                None => through.backend().wake().unwrap().listen().await,
+            };
+            let Ok(mut listening) = listening else { continue };
+            direct.dispatch(Mark::new(0)).await.unwrap();
+            if listening.next().await.is_ok() {
+                *listener = Some(listening);
+                return;
+            }
+        }
+    };
+    soon("a hint", heard).await;
+}
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    connections: usize,
+    files: usize,
+    tasks: usize,
+}
+
+impl Held {
+    fn now(connections: usize) -> Self {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        Self { connections, files, tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks() }
+    }
+
+    /// At most so much, give or take a connection that is being replaced.
+    fn is_at_most(self, before: Self) -> bool {
+        self.connections <= before.connections && self.files <= before.files + 2 && self.tasks <= before.tasks + 2
+    }
+}
+
+/// What the test above goes by tells one connection more from none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_left_open_is_seen() {
+    let Some(place) = place(Kind::Redis, "redis").await else { return };
+    let network = place.network().unwrap();
+    let client = victim::client(&place.through).await.unwrap();
+    client.dispatch(Mark::new(0)).await.unwrap();
+    let before = Held::now(network.connections());
+    assert!(Held::now(network.connections()).is_at_most(before));
+    let left_open = victim::client(&place.through).await.unwrap();
+    left_open.dispatch(Mark::new(0)).await.unwrap();
+    assert!(!Held::now(network.connections()).is_at_most(before));
+}
+
+macro_rules! on_every_network {
+    ($($module:ident: $kind:expr),+ $(,)?) => {$(
+        mod $module {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_leader_in_a_black_hole_is_followed() {
+                if let Some(place) = super::place($kind, stringify!($module)).await {
+                    super::a_leader_in_a_black_hole_is_followed(&place).await;
+                }
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_network_that_is_cut_again_and_again_leaks_nothing() {
+                if let Some(place) = super::place($kind, stringify!($module)).await {
+                    super::a_network_that_is_cut_again_and_again_leaks_nothing(&place).await;
+                }
+            }
+        }
+    )+};
+}
+
+on_every_network! {
+    mysql: super::Kind::MySql,
+    postgres: super::Kind::Postgres,
+    rabbitmq: super::Kind::RabbitMq,
+    redis: super::Kind::Redis,
+}
