@@ -9,8 +9,8 @@ use taskwright::prelude::*;
 use taskwright::registry::Registry;
 use taskwright::{ErrorKind, State};
 
-use crate::on_every_backend;
 use crate::site::{Site, eventually, within};
+use crate::{on_every_backend, on_every_server};
 
 on_every_backend!(
     a_result_comes_back_through_its_handle,
@@ -18,6 +18,9 @@ on_every_backend!(
     the_chain_of_causes_is_kept,
     a_panic_costs_one_attempt,
     an_attempt_past_its_timeout_is_dropped_and_retried,
+    an_attempt_that_always_hangs_is_a_dead_letter,
+    a_job_past_its_expiry_never_starts,
+    a_retry_past_its_expiry_never_starts,
     a_task_may_discard_its_job,
     a_task_may_cancel_its_job,
     a_snooze_costs_no_attempt,
@@ -27,6 +30,25 @@ on_every_backend!(
     a_result_that_does_not_encode_is_a_dead_letter,
     an_unknown_task_waits_for_a_worker_that_knows_it,
     unknown_tasks_stand_in_nobodys_way,
+);
+
+on_every_server!(
+    a_result_comes_back_through_its_handle,
+    a_failing_job_is_attempted_exactly_max_attempts_times,
+    the_chain_of_causes_is_kept,
+    a_panic_costs_one_attempt,
+    an_attempt_past_its_timeout_is_dropped_and_retried,
+    an_attempt_that_always_hangs_is_a_dead_letter,
+    a_job_past_its_expiry_never_starts,
+    a_retry_past_its_expiry_never_starts,
+    a_task_may_discard_its_job,
+    a_task_may_cancel_its_job,
+    a_snooze_costs_no_attempt,
+    retry_in_overrules_the_backoff,
+    retry_if_discards_what_it_refuses,
+    a_payload_that_does_not_decode_is_kept,
+    a_result_that_does_not_encode_is_a_dead_letter,
+    an_unknown_task_waits_for_a_worker_that_knows_it,
 );
 
 #[task]
@@ -131,6 +153,56 @@ async fn an_attempt_past_its_timeout_is_dropped_and_retried(site: &Site) {
     assert_eq!(within(handle).await.unwrap(), 2);
     let job = site.job(id).await.unwrap();
     assert_eq!(job.history[0].failure.as_ref().unwrap().kind, FailureKind::Timeout);
+}
+
+#[task(max_attempts = 2, backoff = fixed("1ms"), timeout = "20ms")]
+async fn hangs(#[state] calls: Calls) -> TaskResult {
+    calls.count();
+    std::future::pending().await
+}
+
+async fn an_attempt_that_always_hangs_is_a_dead_letter(site: &Site) {
+    let calls = Calls::default();
+    let worker = site.worker_with(Registry::new().with::<Hangs>().unwrap(), calls.states(), |_| {});
+    let handle = site.client.dispatch(Hangs::new()).await.unwrap();
+    let job = site.job_in(handle.id(), State::Discarded).await;
+    assert_eq!((calls.total(), job.attempt), (2, 2));
+    let kinds: Vec<_> = job.history.iter().map(|attempt| attempt.failure.as_ref().unwrap().kind).collect();
+    assert_eq!(kinds, [FailureKind::Timeout; 2]);
+    assert_eq!(worker.stop().await.failed, 2);
+}
+
+#[task(expires = "1h")]
+async fn is_of_use_for_an_hour(#[state] calls: Calls) -> TaskResult<u32> {
+    Ok(calls.count())
+}
+
+async fn a_job_past_its_expiry_never_starts(site: &Site) {
+    let calls = Calls::default();
+    let stale = site.client.dispatch(IsOfUseForAnHour::new()).await.unwrap();
+    let lasting = site.client.dispatch(IsOfUseForAnHour::new().expires(Duration::from_hours(3))).await.unwrap();
+    site.clock.advance(Duration::from_hours(2));
+    let _worker = site.worker_with(Registry::new().with::<IsOfUseForAnHour>().unwrap(), calls.states(), |_| {});
+    assert_eq!(within(lasting).await.unwrap(), 1, "what a dispatch says is stronger than the task");
+    let job = site.job_in(stale.id(), State::Expired).await;
+    assert_eq!((job.attempt, calls.total()), (0, 1), "{job:?}");
+    assert_eq!(within(stale).await.unwrap_err().kind(), ErrorKind::Job);
+}
+
+#[task(expires = "1h", max_attempts = 5, backoff = fixed("2h"))]
+async fn fails_in_its_hour(#[state] calls: Calls) -> TaskResult {
+    calls.count();
+    Err("not now".into())
+}
+
+async fn a_retry_past_its_expiry_never_starts(site: &Site) {
+    let calls = Calls::default();
+    let _worker = site.worker_with(Registry::new().with::<FailsInItsHour>().unwrap(), calls.states(), |_| {});
+    let handle = site.client.dispatch(FailsInItsHour::new()).await.unwrap();
+    site.job_in(handle.id(), State::Retryable).await;
+    site.clock.advance(Duration::from_hours(3));
+    let job = site.job_in(handle.id(), State::Expired).await;
+    assert_eq!((job.attempt, calls.total()), (1, 1));
 }
 
 #[task(max_attempts = 5)]

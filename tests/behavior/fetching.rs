@@ -11,8 +11,8 @@ use taskwright::registry::Registry;
 use taskwright::worker::QueueOptions;
 use tokio::sync::Semaphore;
 
-use crate::on_every_backend;
 use crate::site::{Site, eventually, within};
+use crate::{on_every_backend, on_every_server};
 
 on_every_backend!(
     a_full_backlog_is_drained_without_waiting_for_a_poll,
@@ -24,6 +24,12 @@ on_every_backend!(
     a_drain_waits_for_the_last_job_and_then_ends,
     a_paused_queue_rests_until_it_is_resumed,
     high_concurrency_needs_few_connections,
+);
+
+on_every_server!(
+    a_full_backlog_is_drained_without_waiting_for_a_poll,
+    concurrency_is_exact,
+    a_paused_queue_rests_until_it_is_resumed
 );
 
 /// What the tasks of a case share.

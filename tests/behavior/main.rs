@@ -1,6 +1,7 @@
-//! How a worker behaves, on every backend that needs no server.
+//! How a worker behaves.
 //!
-//! A case is a function on a [`Site`]; `on_every_backend!` makes one test of it for each backend.
+//! A case is a function on a [`Site`]; `on_every_backend!` makes one test of it for each backend that needs no server, and
+//! `on_every_server!` one for each that does.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 

@@ -16,7 +16,7 @@ use taskwright::worker::WorkerOptions;
 use taskwright::{ErrorKind, State, Worker};
 use taskwright_tests::servers::{Kind, Server};
 
-use crate::site::{Running, Site, within};
+use crate::site::{Running, Site, with_option, within};
 
 /// A store with tables of its own, and a table of the user's beside them.
 struct Shop {
@@ -31,8 +31,7 @@ impl Shop {
         let server = Server::shared(Kind::MySql)?;
         let prefix = format!("shop_{}_", JobId::new()).replace('-', "");
         let clock = Clock::system();
-        let mark = if server.url().contains('?') { '&' } else { '?' };
-        let url = format!("{}{mark}prefix={prefix}&transactions=2", server.url());
+        let url = with_option(&with_option(server.url(), "prefix", &prefix), "transactions", "2");
         let store = Store::connect_with(&url, clock.clone()).await.unwrap();
         let database = MySqlPool::connect(server.url()).await.unwrap();
         let ledger = Ledger { table: format!("{prefix}ledger"), database: database.clone() };

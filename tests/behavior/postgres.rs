@@ -16,7 +16,7 @@ use taskwright::worker::WorkerOptions;
 use taskwright::{Client, ErrorKind, State, Worker};
 use taskwright_tests::servers::{Kind, Server};
 
-use crate::site::{Site, within};
+use crate::site::{Site, with_option, within};
 
 /// A store in a schema of its own, with a table of the user's in it.
 struct Shop {
@@ -31,8 +31,7 @@ impl Shop {
         let server = Server::shared(Kind::Postgres)?;
         let schema = format!("shop_{}", JobId::new()).replace('-', "_");
         let clock = Clock::system();
-        let mark = if server.url().contains('?') { '&' } else { '?' };
-        let url = format!("{}{mark}schema={schema}&transactions=2", server.url());
+        let url = with_option(&with_option(server.url(), "schema", &schema), "transactions", "2");
         let store = Store::connect_with(&url, clock.clone()).await.unwrap();
         let database = PgPool::connect(server.url()).await.unwrap();
         let shop = Self { site: Site::over(Arc::new(store), clock, None), database, schema };

@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskwright::backend::memory::Memory;
+use taskwright::backend::rabbitmq::Carried;
+use taskwright::backend::redis::Redis;
+use taskwright::backend::sql::mysql::MySql;
+use taskwright::backend::sql::postgres::Postgres;
 use taskwright::backend::sql::sqlite::Sqlite;
 use taskwright::backend::{Backend, JobFilter};
 use taskwright::context::States;
@@ -13,6 +17,7 @@ use taskwright::testing::faulty::Faulty;
 use taskwright::time::Clock;
 use taskwright::worker::{Health, Summary, WorkerOptions};
 use taskwright::{Client, JobId, Shutdown, State, Worker};
+use taskwright_tests::servers::{Kind, Server};
 use tokio::task::JoinHandle;
 
 /// How long anything may take before a case is given up; nothing here waits for it when all is well.
@@ -35,10 +40,30 @@ impl Site {
 
     pub(crate) async fn sqlite() -> Self {
         let clock = Clock::system();
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", folder.path().join("jobs.db").display());
-        let sqlite = Sqlite::connect_with(&url, clock.clone()).await.unwrap();
+        let (sqlite, folder) = file(&clock).await;
         Self::over(Arc::new(sqlite), clock, Some(folder))
+    }
+
+    /// A place of its own on the server that all tests share; a broker has the record of its jobs in a file.
+    ///
+    /// `None` where there is no such server, which [`Server::shared`] has said then.
+    pub(crate) async fn on(kind: Kind) -> Option<Self> {
+        let server = Server::shared(kind)?;
+        let clock = Clock::system();
+        let name = format!("b{}", JobId::new()).replace('-', "");
+        let option = if kind == Kind::Postgres { "schema" } else { "prefix" };
+        let url = with_option(server.url(), option, &name);
+        let store: Arc<dyn Backend> = match kind {
+            Kind::Postgres => Arc::new(Postgres::connect_with(&url, clock.clone()).await.unwrap()),
+            Kind::MySql => Arc::new(MySql::connect_with(&url, clock.clone()).await.unwrap()),
+            Kind::Redis => Arc::new(Redis::connect_with(&url, clock.clone()).await.unwrap()),
+            Kind::RabbitMq => {
+                let (record, folder) = file(&clock).await;
+                let carried = Carried::connect(&url, Arc::new(record)).await.unwrap();
+                return Some(Self::over(Arc::new(carried), clock, Some(folder)));
+            }
+        };
+        Some(Self::over(store, clock, None))
     }
 
     pub(crate) fn over(store: Arc<dyn Backend>, clock: Clock, folder: Option<tempfile::TempDir>) -> Self {
@@ -89,6 +114,19 @@ impl Site {
     pub(crate) async fn job_in(&self, id: JobId, state: State) -> Job {
         self.job_when(id, |job| job.state == state).await
     }
+}
+
+/// A store in a file, and the folder that it goes with.
+async fn file(clock: &Clock) -> (Sqlite, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("jobs.db").display());
+    (Sqlite::connect_with(&url, clock.clone()).await.unwrap(), folder)
+}
+
+/// The URL with one more option.
+pub(crate) fn with_option(url: &str, key: &str, value: &str) -> String {
+    let mark = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{mark}{key}={value}")
 }
 
 /// A worker at work; dropping it is like a crash.
@@ -153,6 +191,34 @@ macro_rules! on_every_backend {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 super::$case(&$crate::site::Site::sqlite().await).await;
+            })+
+        }
+    };
+}
+
+/// Makes one test for each server of each case; where the machine has no such server, it says so and is skipped.
+#[macro_export]
+macro_rules! on_every_server {
+    ($($case:ident),+ $(,)?) => {
+        $crate::on_server!(on_mysql: MySql => $($case),+);
+        $crate::on_server!(on_postgres: Postgres => $($case),+);
+        $crate::on_server!(on_rabbitmq_with_sqlite: RabbitMq => $($case),+);
+        $crate::on_server!(on_redis: Redis => $($case),+);
+    };
+}
+
+/// Makes one test of each case for one kind of server.
+#[macro_export]
+macro_rules! on_server {
+    ($module:ident: $kind:ident => $($case:ident),+) => {
+        mod $module {
+            use taskwright_tests::servers::Kind;
+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                if let Some(site) = $crate::site::Site::on(Kind::$kind).await {
+                    super::$case(&site).await;
+                }
             })+
         }
     };

@@ -135,6 +135,108 @@ pub(super) async fn jobs_are_found_by_when_they_came(h: &Harness) -> Result<()> 
     Ok(())
 }
 
+/// A filter that asks for something in each of its parts, the one job that has it all, and for each part the one job that
+/// has all but that.
+struct Narrow {
+    filter: JobFilter,
+    found: JobId,
+    other_id: JobId,
+    other_state: JobId,
+    other_queue: JobId,
+    other_task: JobId,
+    other_tag: JobId,
+    too_late: JobId,
+}
+
+impl Narrow {
+    /// Of waiting jobs.
+    async fn of_available(h: &Harness) -> Result<Self> {
+        let other = h.other_queue("other");
+        let job = || h.job().tag("bulk");
+        let jobs =
+            [job(), job(), job().delay(DAY), job().queue(&other), job().task(&other), h.job().tag("other"), job()];
+        let [found, other_id, other_state, other_queue, other_task, other_tag, too_late] =
+            jobs.each_ref().map(Draft::id);
+        let mut jobs = jobs.into_iter();
+        h.push(jobs.by_ref().take(6)).await?;
+        h.advance(HOUR);
+        let before = Some(h.now());
+        h.advance(HOUR);
+        h.push(jobs).await?;
+        let filter = JobFilter {
+            ids: vec![found, other_state, other_queue, other_task, other_tag, too_late],
+            states: vec![State::Available],
+            queue: Some(h.queue()),
+            task: Some(h.queue()),
+            tag: Some("bulk".to_owned()),
+            before,
+        };
+        Ok(Self { filter, found, other_id, other_state, other_queue, other_task, other_tag, too_late })
+    }
+
+    /// Of dead letters.
+    async fn of_discarded(h: &Harness) -> Result<Self> {
+        let mut narrow = Self::of_available(h).await?;
+        let (queue, other) = (h.queue(), h.other_queue("other"));
+        let held = h.worker().claim_from(&[(&queue, 10), (&other, 10)], 20).await?;
+        assert_eq!(held.len(), 6, "all but the one of another state are due");
+        h.settle(held.iter().map(Held::discarded)).await?;
+        h.cancel(&[narrow.other_state]).await?;
+        narrow.filter.states = vec![State::Discarded];
+        Ok(narrow)
+    }
+
+    /// The filter without one of its parts, and the job that comes in by that.
+    fn widened(&self) -> [(JobFilter, JobId); 6] {
+        let filter = || self.filter.clone();
+        [
+            (JobFilter { ids: vec![], ..filter() }, self.other_id),
+            (JobFilter { states: vec![], ..filter() }, self.other_state),
+            (JobFilter { queue: None, ..filter() }, self.other_queue),
+            (JobFilter { task: None, ..filter() }, self.other_task),
+            (JobFilter { tag: None, ..filter() }, self.other_tag),
+            (JobFilter { before: None, ..filter() }, self.too_late),
+        ]
+    }
+
+    /// Makes the change by the whole filter and then by each that lacks a part: each is to touch one job, which has
+    /// become `changed` then; `None` where it is to be gone.
+    async fn check(&self, h: &Harness, change: &Change, changed: Option<State>) -> Result<()> {
+        let whole = (self.filter.clone(), self.found);
+        for (filter, id) in [whole].into_iter().chain(self.widened()) {
+            let done = h.inspect()?.change(change, &filter, 10).await?;
+            assert_eq!(done, Changed { count: 1, more: false }, "{change:?} by {filter:?}");
+            assert_eq!(h.find(id).await?.map(|job| job.state), changed, "{change:?} by {filter:?}");
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn every_part_of_a_filter_keeps_jobs_from_a_list(h: &Harness) -> Result<()> {
+    let narrow = Narrow::of_available(h).await?;
+    assert_eq!(list(h, &narrow.filter).await?, [narrow.found]);
+    for (filter, id) in narrow.widened() {
+        let mut both = vec![narrow.found, id];
+        both.sort();
+        both.reverse();
+        assert_eq!(list(h, &filter).await?, both, "by {filter:?}");
+    }
+    Ok(())
+}
+
+pub(super) async fn every_part_of_a_filter_keeps_jobs_from_being_cancelled(h: &Harness) -> Result<()> {
+    let cancel = Change::Cancel { reason: "some of them".to_owned() };
+    Narrow::of_available(h).await?.check(h, &cancel, Some(State::Cancelled)).await
+}
+
+pub(super) async fn every_part_of_a_filter_keeps_jobs_from_being_retried(h: &Harness) -> Result<()> {
+    Narrow::of_discarded(h).await?.check(h, &Change::Retry, Some(State::Available)).await
+}
+
+pub(super) async fn every_part_of_a_filter_keeps_jobs_from_being_deleted(h: &Harness) -> Result<()> {
+    Narrow::of_discarded(h).await?.check(h, &Change::Delete, None).await
+}
+
 pub(super) async fn pages_go_from_newest_to_oldest_without_gap(h: &Harness) -> Result<()> {
     let jobs = h.jobs(25);
     let mut expected: Vec<_> = jobs.iter().map(Draft::id).collect();
@@ -202,6 +304,19 @@ pub(super) async fn paused_queue_hands_out_nothing(h: &Harness) -> Result<()> {
     assert_eq!(held.iter().map(|held| &held.job.spec.queue).collect::<Vec<_>>(), [&other]);
     h.inspect()?.pause(&h.queue(), false).await?;
     assert_eq!(h.worker().claim(5).await?.len(), 1);
+    Ok(())
+}
+
+pub(super) async fn resumed_queue_hands_out_again(h: &Harness) -> Result<()> {
+    let before = h.push_one(h.job()).await?;
+    h.inspect()?.pause(&h.queue(), true).await?;
+    let meanwhile = h.push_one(h.job()).await?;
+    assert_eq!(h.worker().claim(5).await?.len(), 0);
+    h.inspect()?.pause(&h.queue(), false).await?;
+    let after = h.push_one(h.job()).await?;
+    let mut held: Vec<_> = h.worker().claim(5).await?.iter().map(Held::id).collect();
+    held.sort();
+    assert_eq!(held, [before, meanwhile, after]);
     Ok(())
 }
 

@@ -329,6 +329,7 @@ macro_rules! __conformance_table {
                 [] cancelling_a_waiting_job_wakes_who_awaits_it [Wake Record];
                 [] cancelling_a_running_job_wakes_its_worker [Wake Record];
                 [] pausing_and_resuming_wakes_workers [Wake Inspect];
+                [P11] resumed_queue_wakes_a_waiting_claimer_who_gets_its_jobs [Wake Inspect];
                 [] hint_of_another_store_is_passed_on [Wake];
                 [] listener_ends_when_the_store_is_closed [Wake];
             }
@@ -349,12 +350,17 @@ macro_rules! __conformance_table {
                 [] job_becomes_available_by_time_alone [Inspect];
                 [] jobs_are_found_by_id_queue_task_and_tag [Inspect];
                 [] jobs_are_found_by_when_they_came [Inspect];
+                [] every_part_of_a_filter_keeps_jobs_from_a_list [Inspect];
+                [] every_part_of_a_filter_keeps_jobs_from_being_cancelled [Inspect];
+                [] every_part_of_a_filter_keeps_jobs_from_being_retried [Inspect];
+                [] every_part_of_a_filter_keeps_jobs_from_being_deleted [Inspect];
                 [] pages_go_from_newest_to_oldest_without_gap [Inspect];
                 [] page_after_an_unknown_job_goes_on_from_its_place [Inspect];
                 [] queues_are_counted_by_state [Inspect];
                 [] queue_tells_how_long_its_oldest_job_has_waited [Inspect];
                 [] queue_whose_jobs_have_ended_is_not_listed [Inspect];
                 [P11] paused_queue_hands_out_nothing [Inspect];
+                [P11] resumed_queue_hands_out_again [Inspect];
                 [P11] paused_queue_takes_jobs_and_lets_running_ones_end [Inspect];
                 [P11] paused_queue_is_heard_of_by_its_workers_only [Inspect];
                 [P11] paused_queue_is_listed_even_when_empty [Inspect];

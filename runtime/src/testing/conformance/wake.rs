@@ -126,6 +126,18 @@ pub(super) async fn pausing_and_resuming_wakes_workers(h: &Harness) -> Result<()
     Ok(())
 }
 
+pub(super) async fn resumed_queue_wakes_a_waiting_claimer_who_gets_its_jobs(h: &Harness) -> Result<()> {
+    h.inspect()?.pause(&h.queue(), true).await?;
+    let id = h.push_one(h.job()).await?;
+    let worker = h.worker_elsewhere().await?;
+    assert_eq!(worker.claim(5).await?.len(), 0, "while the queue is paused");
+    let mut listener = h.wake()?.listen().await?;
+    h.inspect()?.pause(&h.queue(), false).await?;
+    hears(&mut *listener, &Hint::Control).await?;
+    assert_eq!(worker.claim_one().await?.id(), id);
+    Ok(())
+}
+
 pub(super) async fn hint_of_another_store_is_passed_on(h: &Harness) -> Result<()> {
     h.wake()?.tell(&[]).await?;
     for hint in [jobs(h), Hint::Outcomes, Hint::Control, Hint::Everything] {
