@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use taskwright::backend::connect::Places;
 use taskwright::prelude::*;
@@ -65,8 +65,12 @@ pub async fn client(place: &str) -> taskwright::Result<Client> {
 #[derive(Debug)]
 pub struct Victim {
     process: Child,
+    input: ChildStdin,
     lines: BufReader<ChildStdout>,
 }
+
+/// What a worker process writes when its clock is as it was told.
+pub const CLOCK_IS_SET: &str = "clock is set";
 
 impl Victim {
     /// Starts `program` on the jobs at `url`, which [`client`] reads, and waits until it works.
@@ -76,11 +80,12 @@ impl Victim {
     /// When the process can't be started or ends before it is ready.
     pub fn start(program: &Path, url: &str, lease: Duration, version: Version) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
-        command.arg(url).arg(lease.as_millis().to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.arg(url).arg(lease.as_millis().to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
         command.args((version == Version::Old).then_some("old"));
         let mut process = command.spawn()?;
         let stdout = process.stdout.take().ok_or_else(|| anyhow::anyhow!("the process has no output"))?;
-        let mut victim = Self { process, lines: BufReader::new(stdout) };
+        let input = process.stdin.take().ok_or_else(|| anyhow::anyhow!("the process has no input"))?;
+        let mut victim = Self { process, input, lines: BufReader::new(stdout) };
         victim.wait_for("ready")?;
         Ok(victim)
     }
@@ -117,6 +122,42 @@ impl Victim {
     /// When the system refuses.
     pub fn resume(&self) -> anyhow::Result<()> {
         self.signal("-CONT")
+    }
+
+    /// Lets the process believe that its machine's clock is off by so many seconds.
+    ///
+    /// # Errors
+    ///
+    /// When the process has ended.
+    pub fn set_clock_off_by(&mut self, seconds: i64) -> anyhow::Result<()> {
+        writeln!(self.input, "{}", seconds.saturating_mul(1_000_000))?;
+        self.wait_for(CLOCK_IS_SET)
+    }
+
+    /// Lets every write of the process to a file fail, as on a full disk.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn fill_disk(&self) -> anyhow::Result<()> {
+        self.limit_files("1:")
+    }
+
+    /// Gives the process room on its disk again.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn free_disk(&self) -> anyhow::Result<()> {
+        self.limit_files("unlimited:")
+    }
+
+    /// Limits how long a file may get by the process's writes.
+    fn limit_files(&self, most: &str) -> anyhow::Result<()> {
+        let process = self.process.id().to_string();
+        let done = Command::new("prlimit").args(["--pid", &process, &format!("--fsize={most}")]).status()?;
+        anyhow::ensure!(done.success(), "the files of the process can't be limited to {most}");
+        Ok(())
     }
 
     fn signal(&self, signal: &str) -> anyhow::Result<()> {

@@ -47,7 +47,10 @@ impl Timestamp {
     /// This machine's time. A store's time comes from the store.
     #[must_use]
     pub fn now() -> Self {
-        SystemTime::now().into()
+        let now = Self::from(SystemTime::now());
+        #[cfg(feature = "testing")]
+        let now = Self(now.0.saturating_add(MACHINE_SKEW.load(Ordering::Relaxed)));
+        now
     }
 
     /// This moment plus `duration`, at most [`Timestamp::MAX`].
@@ -68,6 +71,17 @@ impl Timestamp {
         let elapsed = self.0.saturating_sub(earlier.0);
         Duration::from_micros(u64::try_from(elapsed).unwrap_or(0))
     }
+}
+
+/// How many microseconds this process takes the machine's clock for wrong by.
+#[cfg(feature = "testing")]
+static MACHINE_SKEW: AtomicI64 = AtomicI64::new(0);
+
+/// Lets the machine's clock be off by so many microseconds for this process, as after a bad time server: for tests, on
+/// top of what any [`Clock`] is moved by. A server's own time stays as it is.
+#[cfg(feature = "testing")]
+pub fn set_machine_skew(micros: i64) {
+    MACHINE_SKEW.store(micros, Ordering::Relaxed);
 }
 
 /// A duration in whole microseconds, capped where an `i64` ends.

@@ -8,7 +8,7 @@ use sqlx::{Connection, MySqlConnection, PgConnection};
 use tempfile::TempDir;
 
 use super::proxy::{Proxy, Weather};
-use super::schedule::Means;
+use super::schedule::{Means, Record};
 use crate::servers::{Kind, Server};
 
 /// A store for workers to lose and find again.
@@ -71,7 +71,8 @@ impl Place {
     #[must_use]
     pub fn means(&self) -> Means {
         let connections = matches!(self.server.as_ref().map(Server::kind), Some(Kind::Postgres | Kind::MySql));
-        Means { server: self.server.is_some(), network: self.proxy.is_some(), connections }
+        let record = if self.direct.contains("sqlite:") { Record::InFile } else { Record::OnServer };
+        Means { server: self.server.is_some(), network: self.proxy.is_some(), connections, record }
     }
 
     /// Kills the server as a crash would, and starts it again.
@@ -164,5 +165,6 @@ mod tests {
     async fn a_file_has_neither_server_nor_network() {
         let means = Place::open("sqlite").await.unwrap().means();
         assert!(!means.server && !means.network && !means.connections);
+        assert_eq!(means.record, Record::InFile);
     }
 }

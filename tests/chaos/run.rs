@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use taskwright::backend::JobFilter;
 use taskwright::job::Job;
+use taskwright::time::set_machine_skew;
 use taskwright::{Client, Dispatch, JobId, State, Task};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -15,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::place::Place;
 use super::proxy::Weather;
 use super::report::{RECOVERY, Report};
-use super::schedule::{Disruption, schedule};
+use super::schedule::{Disruption, Record, each_once, schedule};
 use crate::victim::{NARROW, Squeeze, Toil, Version, Victim, client};
 
 const LEASE: Duration = Duration::from_secs(2);
@@ -28,6 +29,15 @@ const LIMITED: u32 = 10;
 const WARM_UP: Duration = Duration::from_secs(5);
 /// By when the last job must have ended.
 const PATIENCE: Duration = Duration::from_mins(3);
+
+/// How much goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Anything, for so long.
+    Anything(Duration),
+    /// Each thing that can, once.
+    EachOnce,
+}
 
 /// What the dispatcher was told, and how many jobs had ended when.
 #[derive(Default)]
@@ -49,14 +59,17 @@ struct Shared {
     observer: Client,
 }
 
-/// Lets things go wrong at `backend` for so long, and reports what became of the jobs.
+/// Lets things go wrong at `backend`, and reports what became of the jobs.
 ///
 /// # Errors
 ///
 /// When the place can't be opened, or nobody can tell what became of the jobs.
-pub async fn run(backend: &str, length: Duration, seed: u64, program: &Path) -> Result<Report> {
+pub async fn run(backend: &str, plan: Plan, seed: u64, program: &Path) -> Result<Report> {
     let place = Place::open(backend).await?;
-    let disruptions = schedule(seed, length, LEASE, place.means());
+    let disruptions = match plan {
+        Plan::Anything(length) => schedule(seed, length, LEASE, place.means()),
+        Plan::EachOnce => each_once(seed, LEASE, place.means()),
+    };
     let shared = Shared { books: Arc::default(), observer: client(&place.direct).await? };
     let mut workers = Vec::new();
     for _ in 0..WORKERS {
@@ -86,7 +99,7 @@ pub async fn run(backend: &str, length: Duration, seed: u64, program: &Path) -> 
     Ok(Report {
         backend: place.name.clone(),
         seed,
-        seconds: length.as_secs(),
+        seconds: calm.duration_since(began).as_secs(),
         disruptions: disruptions.iter().map(|(at, disruption)| (at.as_secs_f64(), *disruption)).collect(),
         dispatched: books.acknowledged.len(),
         lost: lost(&books.acknowledged, &jobs),
@@ -123,6 +136,27 @@ async fn disrupt(disruption: Disruption, place: &Place, workers: &mut Vec<Victim
         Disruption::Latency(time) => place.weather(Weather::Late(Duration::from_millis(50)), time).await,
         Disruption::Reset => place.reset(),
         Disruption::Exhaust(time) => place.exhaust(time).await,
+        Disruption::WrongClock(seconds, time) => {
+            let whole_machine = place.means().record == Record::InFile;
+            let affected = if whole_machine { workers.len() } else { 1 };
+            for seconds in [seconds, 0] {
+                for worker in &mut workers[..affected] {
+                    worker.set_clock_off_by(seconds)?;
+                }
+                if whole_machine {
+                    set_machine_skew(seconds * 1_000_000);
+                }
+                if seconds != 0 {
+                    tokio::time::sleep(time).await;
+                }
+            }
+            workers.rotate_left(1);
+        }
+        Disruption::FullDisk(time) => {
+            workers.iter().try_for_each(Victim::fill_disk)?;
+            tokio::time::sleep(time).await;
+            workers.iter().try_for_each(Victim::free_disk)?;
+        }
     }
     Ok(())
 }

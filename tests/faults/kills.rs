@@ -30,7 +30,7 @@ pub(crate) async fn dispatch(client: &Client) -> BTreeSet<JobId> {
 }
 
 /// Ids in equal ids terminal, and nothing ran twice except what a crash explains.
-async fn check(client: &Client, ids: &BTreeSet<JobId>) -> Vec<Job> {
+pub(crate) async fn check(client: &Client, ids: &BTreeSet<JobId>) -> Vec<Job> {
     let jobs = jobs(client).await;
     assert_eq!(jobs.iter().map(Job::id).collect::<BTreeSet<_>>(), *ids);
     for job in &jobs {

@@ -43,6 +43,9 @@ enum Task {
         /// How long.
         #[arg(long, default_value_t = 5)]
         minutes: u64,
+        /// Each thing that can go wrong goes wrong once, however long that takes.
+        #[arg(long, conflicts_with = "minutes")]
+        each_once: bool,
         /// What goes wrong when; a new one each time unless given.
         #[arg(long)]
         seed: Option<u64>,
@@ -77,7 +80,9 @@ fn main() -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Task::Bench { options } => return bench(&options),
-        Task::Chaos { backend, minutes, seed } => return chaos(&backend, minutes, seed),
+        Task::Chaos { backend, minutes, each_once, seed } => {
+            return chaos(&backend, (!each_once).then_some(minutes), seed);
+        }
         Task::Simulate { seeds, first, backend, seed } => return simulate(seeds, first, &backend, seed),
     }
     Ok(report.close())
@@ -105,13 +110,16 @@ fn bench(options: &[String]) -> anyhow::Result<ExitCode> {
     ended(command)
 }
 
-/// With its worker beside it.
-fn chaos(backend: &str, minutes: u64, seed: Option<u64>) -> anyhow::Result<ExitCode> {
+/// With its worker beside it; each thing once where no time is said.
+fn chaos(backend: &str, minutes: Option<u64>, seed: Option<u64>) -> anyhow::Result<ExitCode> {
     let built = cargo::run(cargo::cargo(&["build", "--package", "taskwright-tests", "--bin", "victim"]))?;
     anyhow::ensure!(built.success(), "the worker for it does not build");
     let run = ["run", "--package", "taskwright-tests", "--bin", "chaos", "--", "--backend", backend];
     let mut command = cargo::cargo(&run);
-    command.args(["--minutes", &minutes.to_string()]);
+    match minutes {
+        Some(minutes) => command.args(["--minutes", &minutes.to_string()]),
+        None => command.arg("--each-once"),
+    };
     if let Some(seed) = seed {
         command.args(["--seed", &seed.to_string()]);
     }
