@@ -16,7 +16,7 @@ use taskwright::registry::Registry;
 use taskwright::testing::Draft;
 use taskwright::time::Clock;
 use taskwright::worker::WorkerOptions;
-use taskwright::{Error, ErrorKind, Name, Shutdown, Worker};
+use taskwright::{Client, Error, ErrorKind, Name, Shutdown, Worker};
 use taskwright_tests::servers::{Kind, Server};
 
 use crate::site::{
@@ -606,4 +606,39 @@ async fn a_token_beyond_53_bits_is_exact() {
     site.run("ALTER TABLE SCHEMA_leases ALTER COLUMN id RESTART WITH 9007199254740993").await;
     tells_large_tokens_apart(&postgres).await;
     postgres.close().await.unwrap();
+}
+
+/// F20: whoever notifies in a transaction holds a lock on all notifications of the server until its commit is done, which
+/// a standby that does not answer makes long. No commit of ours waits for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notifications_hold_up_no_commit() {
+    const WAITS_FOR_STANDBY: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    const WAITS_TO_NOTIFY: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND NOT granted";
+    let Some(server) = Server::private(Kind::Postgres) else { return };
+    let mut db = PgConnection::connect(server.url()).await.unwrap();
+    let mut until = async |some: &'static str| {
+        let some = async { while db.fetch_one(some).await.unwrap().get::<i64, _>(0) == 0 {} };
+        tokio::time::timeout(Duration::from_secs(30), some).await.unwrap();
+    };
+    let mut other = PgConnection::connect(server.url()).await.unwrap();
+    other.execute("ALTER DATABASE taskwright SET synchronous_commit = local").await.unwrap();
+    let clients = futures_util::future::try_join_all((0..16).map(|_| Client::connect(server.url()))).await.unwrap();
+    other.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await.unwrap();
+    other.execute("SELECT pg_reload_conf()").await.unwrap();
+    other.execute("SET synchronous_commit = on").await.unwrap();
+    // Until the server goes by its new setting.
+    let notifying = tokio::spawn(async move { while other.execute("NOTIFY somebody").await.is_ok() {} });
+    until(WAITS_FOR_STANDBY).await;
+
+    let all = async {
+        let pushes = (0..4).flat_map(|_| &clients).map(async |client| push_one(&**client.backend()).await);
+        futures_util::future::try_join_all(pushes).await.unwrap();
+        let claimed = claim(&**clients[0].backend(), 100).await.unwrap();
+        assert_eq!(claimed.len(), 64);
+        complete(&**clients[1].backend(), claimed).await.unwrap();
+    };
+    assert!(tokio::time::timeout(Duration::from_mins(1), all).await.is_ok(), "a commit waits for a notification");
+    // Ours are told apart from the commits, and wait meanwhile.
+    until(WAITS_TO_NOTIFY).await;
+    notifying.abort();
 }
