@@ -27,7 +27,7 @@ pub(crate) async fn measure(report: &mut Report, store: &Store) -> Result<()> {
         return Ok(());
     }
     let site = store.site()?;
-    let child = Child::start("idle", &site.url).await?;
+    let child = Child::start(&["idle", &site.url]).await?;
     tokio::time::sleep(SETTLING).await;
     let counters = Counters::read(store).await?;
     let before = machine::processor_time([child.id()]);

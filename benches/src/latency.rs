@@ -87,7 +87,7 @@ async fn take(store: &Store, samples: usize, load: usize) -> Result<Vec<Duration
 }
 
 /// Dispatches so many jobs a second, spread evenly, until it is dropped or fails.
-async fn keep_busy(client: Client, load: usize) -> Result<()> {
+pub(crate) async fn keep_busy(client: Client, load: usize) -> Result<()> {
     let mut beats = tokio::time::interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let began = Instant::now();

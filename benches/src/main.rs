@@ -8,14 +8,17 @@ mod floors;
 mod idle;
 mod latency;
 mod machine;
+mod pinned;
 mod raw;
 mod report;
 mod rescue;
 mod servers;
 mod sites;
 mod tasks;
+mod writers;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -62,15 +65,32 @@ struct Scale {
     kills: usize,
 }
 
-/// What a child process of this program does.
+/// What this program does other than to measure everything.
 #[derive(Subcommand)]
 enum Role {
+    /// Kills workers on every store that is named, all at once, and fails when a job runs again later than promised.
+    Rescue {
+        /// The workers' lease.
+        #[arg(long, default_value = "30s", value_parser = taskwright::parse_duration)]
+        lease: Duration,
+    },
+    /// Lets a transaction stand open on Postgres at a steady load, and tells what becomes of the backlog.
+    Pinned {
+        /// How long it stands open.
+        #[arg(long, default_value = "2m", value_parser = taskwright::parse_duration)]
+        time: Duration,
+        /// How many jobs are dispatched a second.
+        #[arg(long, default_value_t = 1_000)]
+        load: usize,
+    },
+    /// Compares 64 writers on Postgres with and without notifications.
+    Writers,
     /// Runs a worker that has nothing to do.
     #[command(hide = true)]
     Idle { url: String },
     /// Runs a worker that takes a job and never ends it.
     #[command(hide = true)]
-    Holder { url: String },
+    Holder { url: String, lease: u64 },
 }
 
 #[tokio::main]
@@ -78,17 +98,26 @@ async fn main() -> anyhow::Result<()> {
     let Arguments { scale, json, role } = Arguments::parse();
     match role {
         Some(Role::Idle { url }) => idle::idle(&url).await,
-        Some(Role::Holder { url }) => rescue::hold(&url).await,
+        Some(Role::Holder { url, lease }) => rescue::hold(&url, Duration::from_millis(lease)).await,
+        Some(Role::Rescue { lease }) => rescue::check(&scale, &stores(&scale)?, lease).await,
+        Some(Role::Pinned { time, load }) => pinned::measure(&stores(&scale)?, time, load).await,
+        Some(Role::Writers) => writers::measure(&scale, &stores(&scale)?).await,
         None => measure(&scale).await?.publish(&json),
     }
 }
 
-async fn measure(scale: &Scale) -> anyhow::Result<Report> {
-    let mut report = Report::default();
+/// Those that are asked for and can be had.
+fn stores(scale: &Scale) -> anyhow::Result<Vec<Store>> {
     let mut stores = Vec::new();
     for text in &scale.stores {
         stores.extend(Store::open(text)?);
     }
+    Ok(stores)
+}
+
+async fn measure(scale: &Scale) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    let stores = stores(scale)?;
     for round in 1..=scale.rounds {
         codec::measure(&mut report, scale)?;
         for store in &stores {

@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
 use taskwright::context::States;
 use taskwright::registry::Registry;
 use taskwright::worker::WorkerOptions;
@@ -20,8 +21,11 @@ use crate::tasks::{Fate, Hold, Started};
 /// What a child prints when it is where the parent wants it.
 pub(crate) const HOLDING: &str = "ready";
 
-/// The lease of both workers.
+/// The lease of both workers, where nobody says another one.
 const LEASE: Duration = Duration::from_secs(3);
+
+/// How long after the end of the lease a job runs elsewhere, at the latest.
+const PROMISED: Duration = Duration::from_secs(2);
 
 pub(crate) async fn measure(report: &mut Report, scale: &Scale, store: &Store) -> Result<()> {
     if store.kind != Kind::SqliteFull {
@@ -29,7 +33,7 @@ pub(crate) async fn measure(report: &mut Report, scale: &Scale, store: &Store) -
     }
     let mut taken = Vec::with_capacity(scale.kills);
     for _ in 0..scale.kills.max(1) {
-        taken.push(kill_and_wait(store).await?);
+        taken.push(kill_and_wait(store, LEASE).await?);
     }
     taken.sort_unstable();
     report.duration(store.name(), Measure::RescueMedian, taken[taken.len() / 2]);
@@ -37,18 +41,36 @@ pub(crate) async fn measure(report: &mut Report, scale: &Scale, store: &Store) -
     Ok(())
 }
 
+/// Rescue alone, with this lease: so many workers are killed at once, each in a place of its own.
+pub(crate) async fn check(scale: &Scale, stores: &[Store], lease: Duration) -> Result<()> {
+    for store in stores {
+        let mut taken = try_join_all((0..scale.kills.max(1)).map(|_| kill_and_wait(store, lease))).await?;
+        taken.sort_unstable();
+        let (median, slowest) = (taken[taken.len() / 2], taken[taken.len() - 1]);
+        println!(
+            "{}: kill -9 to rerun, lease {lease:?}, {} kills: median {:.2} s, slowest {:.2} s",
+            store.name(),
+            taken.len(),
+            median.as_secs_f64(),
+            slowest.as_secs_f64()
+        );
+        ensure!(slowest <= lease + PROMISED, "{slowest:?} is more than the lease and {PROMISED:?}");
+    }
+    Ok(())
+}
+
 /// Lets a child claim a job, kills it, and waits until the job starts in this process.
-async fn kill_and_wait(store: &Store) -> Result<Duration> {
+async fn kill_and_wait(store: &Store, lease: Duration) -> Result<Duration> {
     let site = store.site()?;
     let client = site.client().await?;
     client.dispatch(Hold::new()).await?;
-    let child = Child::start("holder", &site.url).await?;
+    let child = Child::start(&["holder", &site.url, &lease.as_millis().to_string()]).await?;
 
     let (sender, mut started) = mpsc::unbounded_channel();
     let shutdown = Shutdown::new();
-    let running = tokio::spawn(holder(&client, Fate::Rescue(Started(sender)))?.run(shutdown.clone()));
+    let running = tokio::spawn(holder(&client, Fate::Rescue(Started(sender)), lease)?.run(shutdown.clone()));
     // Time for the rescuer's first heartbeats, so that only the death is measured.
-    tokio::time::sleep(LEASE).await;
+    tokio::time::sleep(lease).await;
 
     let killed = Instant::now();
     child.kill().await?;
@@ -60,16 +82,16 @@ async fn kill_and_wait(store: &Store) -> Result<Duration> {
 }
 
 /// The child's part: claims the job and never ends it.
-pub(crate) async fn hold(url: &str) -> Result<()> {
+pub(crate) async fn hold(url: &str, lease: Duration) -> Result<()> {
     let client = Client::connect(url).await?;
-    holder(&client, Fate::Hold)?.run(Shutdown::new()).await?;
+    holder(&client, Fate::Hold, lease)?.run(Shutdown::new()).await?;
     Ok(())
 }
 
-fn holder(client: &Client, fate: Fate) -> Result<taskwright::Worker> {
+fn holder(client: &Client, fate: Fate, lease: Duration) -> Result<taskwright::Worker> {
     let mut states = States::default();
     states.insert(fate);
-    let options = WorkerOptions { lease: LEASE, ..WorkerOptions::default() };
+    let options = WorkerOptions { lease, ..WorkerOptions::default() };
     worker(client, Registry::new().with::<Hold>()?, states, options)
 }
 
@@ -78,12 +100,12 @@ pub(crate) struct Child(tokio::process::Child);
 
 impl Child {
     /// Starts a role, and waits until it says that it is ready.
-    pub(crate) async fn start(role: &str, url: &str) -> Result<Self> {
+    pub(crate) async fn start(role: &[&str]) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        let mut child = command.args([role, url]).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let mut child = command.args(role).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let output = child.stdout.take().context("the child has no output")?;
         let line = BufReader::new(output).lines().next_line().await?;
-        ensure!(line.as_deref() == Some(HOLDING), "the {role} said {line:?}");
+        ensure!(line.as_deref() == Some(HOLDING), "{role:?} said {line:?}");
         Ok(Self(child))
     }
 
