@@ -152,10 +152,9 @@ impl<F: Flush> Batcher<F> {
 
     async fn submit_groups(&self, items: Vec<F::Item>, apart: bool) -> Vec<Result<F::Answer>> {
         let mut results = Vec::with_capacity(items.len());
-        let mut rest = items;
-        while !rest.is_empty() {
-            let later = rest.split_off(rest.len().min(self.0.bounds.batch));
-            let mut group = std::mem::replace(&mut rest, later);
+        let mut rest = items.into_iter();
+        while rest.len() > 0 {
+            let mut group: Vec<_> = rest.by_ref().take(self.0.bounds.batch).collect();
             let count = group.len();
             let (sender, answers) = oneshot::channel();
             let entered = self.enter(count, |items| items.append(&mut group), apart, Reply::Many(sender)).await;

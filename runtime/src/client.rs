@@ -318,7 +318,16 @@ impl Client {
 
     fn prepare_many<I: IntoIterator<Item: IntoDispatch>>(&self, tasks: I) -> Result<(Vec<NewJob>, Vec<Ticket>)> {
         let origin = Origin::here();
-        tasks.into_iter().map(|task| self.prepare_one(task, &origin)).collect()
+        let tasks = tasks.into_iter();
+        // Room for all at once: there may be a hundred thousand, and growing moves them.
+        let expected = tasks.size_hint().0;
+        let (mut jobs, mut tickets) = (Vec::with_capacity(expected), Vec::with_capacity(expected));
+        for task in tasks {
+            let (job, ticket) = self.prepare_one(task, &origin)?;
+            jobs.push(job);
+            tickets.push(ticket);
+        }
+        Ok((jobs, tickets))
     }
 
     fn plan(&self, task: &dyn AnyTask) -> Result<Arc<Plan>> {

@@ -93,12 +93,15 @@ impl Payload {
 
     /// [`Payload::encode`] without its type, so that a type costs the compiler next to nothing.
     fn write(codec: Codec, value: &dyn erased_serde::Serialize, type_name: &str) -> Result<Self> {
+        // As large as most are, so that most are written without moving.
+        let mut bytes = Vec::with_capacity(256);
         let encoded = match codec {
-            Codec::MessagePack => rmp_serde::to_vec_named(value).map_err(|error| error.to_string()),
-            Codec::Json => serde_json::to_vec(value).map_err(|error| error.to_string()),
+            Codec::MessagePack => rmp_serde::encode::write_named(&mut bytes, value).map_err(|error| error.to_string()),
+            Codec::Json => serde_json::to_writer(&mut bytes, value).map_err(|error| error.to_string()),
         };
         match encoded {
-            Ok(bytes) => Ok(Self { codec, bytes: bytes.into() }),
+            // Copied, lest each payload keep the room that it has not used.
+            Ok(()) => Ok(Self { codec, bytes: Bytes::copy_from_slice(&bytes) }),
             Err(cause) => {
                 let message = format!("a {type_name} does not encode; check its Serialize");
                 Err(Error::new(ErrorKind::Codec, message).because(cause))

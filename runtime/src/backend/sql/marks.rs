@@ -77,6 +77,24 @@ pub(super) fn bind_record<Statement: Marked>(statement: Statement, record: &Reco
         .bytes(record.extras.as_deref())
 }
 
+/// Binds the columns of a waiting job that are not its own alone: all but its id and payload.
+#[cfg(feature = "sqlite")]
+pub(super) fn bind_common<Statement: Marked>(statement: Statement, record: &Record) -> Statement {
+    statement
+        .text(&record.queue)
+        .integer(Some(record.priority))
+        .integer(Some(record.due))
+        .integer(record.expires)
+        .text(&record.task)
+        .integer(Some(record.attempt))
+        .integer(Some(record.attempt_limit))
+        .integer(Some(record.crashes))
+        .integer(Some(record.retry))
+        .integer(Some(record.pushed))
+        .integer(Some(record.codec))
+        .bytes(record.extras.as_deref())
+}
+
 /// Binds the columns of a waiting job where it waits.
 pub(super) fn bind_waiting<Statement: Marked>(statement: Statement, record: &Record) -> Statement {
     let statement = bind_record(statement, record);

@@ -15,7 +15,7 @@ use super::unique::{self as keys, Holders, Replaceable};
 use super::work::{Isolation, Work, raced};
 use crate::backend::{Push, Pushed};
 use crate::error::Result;
-use crate::job::{BatchId, Job, JobId, NewJob};
+use crate::job::{BatchId, Job, JobId, NewJob, When};
 use crate::policy::unique;
 use crate::time::Timestamp;
 
@@ -65,6 +65,12 @@ impl Incoming {
         self.record.expires = self.new.expires.map(|expires| expires.resolve(now).as_micros());
     }
 
+    /// Whether its times are counted from its push.
+    fn is_relative(&self) -> bool {
+        let is_relative = |when: &When| matches!(when, When::After(_));
+        is_relative(&self.new.due) && self.new.expires.as_ref().is_none_or(is_relative)
+    }
+
     fn id(&self) -> JobId {
         self.new.spec.id
     }
@@ -80,6 +86,24 @@ impl Work for PushWork {
     const DURABLE: bool = true;
     // Whoever was faster with a unique key or a batch is to be seen; what may move is looked for with one statement.
     const ISOLATION: Isolation = Isolation::ReadCommitted;
+
+    const ALONE: bool = true;
+
+    async fn run_alone<Db: Tables>(
+        &mut self,
+        db: &mut Db,
+        now: Timestamp,
+        news: &mut News,
+    ) -> Result<Option<Vec<Pushed>>> {
+        self.jobs.iter_mut().for_each(|incoming| incoming.receive(now));
+        let can_say = |only: &&Incoming| !Db::SHARED || only.is_relative();
+        let Some(only) = self.simple().filter(can_say).filter(|_| !self.tidies) else { return Ok(None) };
+        if !db.store_alone(self.batch, &only.record).await? {
+            return Ok(None);
+        }
+        news.jobs(&only.new.spec.queue);
+        Ok(Some(vec![Pushed::Stored]))
+    }
 
     async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Vec<Pushed>> {
         self.jobs.iter_mut().for_each(|incoming| incoming.receive(now));
@@ -129,15 +153,20 @@ struct Decision {
 }
 
 impl PushWork {
-    /// The short way for one job about which there is nothing to decide; `None` when it must go the long one.
+    /// Its one job, if there is nothing to decide about it.
+    fn simple(&self) -> Option<&Incoming> {
+        let [only] = &self.jobs[..] else { return None };
+        (!self.careful && only.key().is_none() && only.record.limited.is_none()).then_some(only)
+    }
+
+    /// The short way for such a job; `None` when it must go the long one.
     async fn store_only<Db: Tables>(&mut self, db: &mut Db, news: &mut News) -> Result<Option<Vec<Pushed>>> {
-        let [only] = &self.jobs[..] else { return Ok(None) };
-        if self.careful || only.key().is_some() || only.record.limited.is_some() {
-            return Ok(None);
-        }
+        let Some(only) = self.simple() else { return Ok(None) };
+        let stored = db.store_only(self.batch, &only.record).await?;
         // A second run goes the long way.
         self.careful = true;
-        if !db.store_only(self.batch, &only.record).await? {
+        let [only] = &self.jobs[..] else { return Ok(None) };
+        if !stored {
             return Ok(None);
         }
         if Db::SHARED && have_moved_on(db, &[&only.record]).await? {

@@ -167,6 +167,35 @@ impl Record {
         })
     }
 
+    /// Whether nothing but ids and payloads tells the two jobs apart, neither of which has limits.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        // All of them by name, so that no new one is forgotten.
+        let Self {
+            id: _,
+            queue,
+            priority,
+            due,
+            expires,
+            task,
+            attempt,
+            attempt_limit,
+            crashes,
+            retry,
+            pushed,
+            codec,
+            payload: _,
+            extras,
+            limited,
+        } = self;
+        (priority, due, expires, attempt) == (&other.priority, &other.due, &other.expires, &other.attempt)
+            && (attempt_limit, crashes, retry) == (&other.attempt_limit, &other.crashes, &other.retry)
+            && (pushed, codec, extras) == (&other.pushed, &other.codec, &other.extras)
+            && (queue, task) == (&other.queue, &other.task)
+            && limited.is_none()
+            && other.limited.is_none()
+    }
+
     /// How many bytes it is made of, more or less.
     pub(super) fn size(&self) -> usize {
         const OTHERS: usize = 256;
@@ -386,7 +415,7 @@ fn number<T: TryFrom<i64>>(column: &str, value: i64) -> Result<T> {
 }
 
 /// Bytes as SQL writes them.
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -95,6 +95,11 @@ impl<S: Server> Connections<S> {
             return Ok((nothing, News::default()));
         }
         let _permit = self.permits.acquire().await.map_err(|_| self.server.closed())?;
+        if W::ALONE
+            && let Some(done) = self.attempt_alone(&mut work).await
+        {
+            return Ok(done);
+        }
         let mut runs = 1;
         loop {
             match self.attempt(&mut work, access).await {
@@ -104,6 +109,27 @@ impl<S: Server> Connections<S> {
                     runs += 1;
                 }
                 ended => return ended,
+            }
+        }
+    }
+
+    /// Does work in one round trip, where it is work for that.
+    ///
+    /// What fails is done in a transaction, whether or not it had an effect: every write may be repeated (P15).
+    async fn attempt_alone<W: Work>(&self, work: &mut W) -> Option<(W::Answer, News)> {
+        let mut session = self.lock().pop()?;
+        let mut news = News::default();
+        match work.run_alone(&mut session, Timestamp::from_micros(self.clock.offset()), &mut news).await {
+            Ok(answer) => {
+                self.lock().push(session);
+                answer.map(|answer| (answer, news))
+            }
+            Err(error) => {
+                tracing::debug!(?error, "not done in one call; doing it in a transaction");
+                if self.server.roll_back(&mut session).await.is_ok() {
+                    self.lock().push(session);
+                }
+                None
             }
         }
     }

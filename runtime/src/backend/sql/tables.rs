@@ -19,7 +19,13 @@ pub(super) const MOST_ROWS: usize = 1_024;
 pub(super) const JOB_COLUMNS: &str = "id, queue, priority, due, expires, task, attempt, attempt_limit, crashes, retry, \
     pushed, codec, payload, extras";
 
-/// How many columns those are.
+/// Those of them that are the same in jobs which differ only in their ids and payloads, in the order in which
+/// [`bind_common`](super::marks::bind_common) binds them.
+#[cfg(feature = "sqlite")]
+pub(super) const COMMON_COLUMNS: &str = "queue, priority, due, expires, task, attempt, attempt_limit, crashes, retry, \
+    pushed, codec, extras";
+
+/// How many columns those of a waiting job are.
 pub(super) const JOB_WIDTH: usize = 14;
 
 /// The columns that a waiting job with limits has besides.
@@ -153,6 +159,12 @@ pub(super) trait Tables: Send {
     ///
     /// What most pushes are, for dialects that can say it at once.
     async fn store_only(&mut self, _batch: BatchId, _record: &Record) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// The same outside of any transaction: it is committed, or nothing was written. Beside other transactions the times of
+    /// the record are added to the server's, and the job is stored only if it lies nowhere.
+    async fn store_alone(&mut self, _batch: BatchId, _record: &Record) -> Result<bool> {
         Ok(false)
     }
 

@@ -39,6 +39,24 @@ pub(super) trait Work: Send + 'static {
         None
     }
 
+    /// Whether it may do with [`run_alone`](Work::run_alone).
+    const ALONE: bool = false;
+
+    /// Does it with one call that is a transaction by itself, which spares those that begin and commit one.
+    ///
+    /// `None` where it takes more than that; nothing was written then, and [`run`](Work::run) follows. After an error,
+    /// which may have come after the effect, it may follow too.
+    /// `now` is as in `run`; of a [`SHARED`](Tables::SHARED) database, whose time is not known yet, it is what to add to
+    /// that.
+    async fn run_alone<Db: Tables>(
+        &mut self,
+        _db: &mut Db,
+        _now: Timestamp,
+        _news: &mut News,
+    ) -> Result<Option<Self::Answer>> {
+        Ok(None)
+    }
+
     /// Does it, at the database's `now`.
     ///
     /// Runs again from the start when the transaction could not be committed because of another one.

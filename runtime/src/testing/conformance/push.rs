@@ -207,6 +207,32 @@ pub(super) async fn large_batch_is_stored(h: &Harness) -> Result<()> {
     Ok(())
 }
 
+/// A store may write what many jobs have in common once.
+pub(super) async fn jobs_of_one_batch_keep_what_tells_them_apart(h: &Harness) -> Result<()> {
+    let task = h.other_queue("task");
+    let differing = [
+        h.job().payload("another one"),
+        h.job().priority(3),
+        h.job().attempts(7),
+        h.job().task(&task),
+        h.job().tag("red"),
+        h.job().keep(Duration::from_hours(1)),
+        h.job().expires(Duration::from_hours(1)),
+    ];
+    for different in differing {
+        let jobs = [h.job().payload("one"), different, h.job().payload("two")].map(NewJob::from);
+        h.push(jobs.clone()).await?;
+        let held = h.worker().claim(10).await?;
+        assert_eq!(held.len(), jobs.len());
+        for pushed in jobs {
+            let Some(held) = held.iter().find(|held| held.id() == pushed.spec.id) else { panic!("{pushed:?} is lost") };
+            assert_eq!(held.job.spec, pushed.spec);
+            assert_eq!(held.job.expires.is_some(), pushed.expires.is_some());
+        }
+    }
+    Ok(())
+}
+
 pub(super) async fn every_byte_survives_in_a_payload(h: &Harness) -> Result<()> {
     let bytes: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
     let held = h.push_and_claim(h.job().payload(bytes.clone())).await?;

@@ -22,6 +22,7 @@ macro_rules! __conformance_table {
                 [P1 P15] abandoned_push_is_done_whole_or_not_at_all [Record];
                 [P1 P7] conflict_leaves_the_rest_of_its_batch_stored [Record];
                 [P1] large_batch_is_stored;
+                [P1] jobs_of_one_batch_keep_what_tells_them_apart;
                 [P1] every_byte_survives_in_a_payload;
                 [P1] empty_payload_survives;
                 [P1] largest_payload_survives;

@@ -48,6 +48,9 @@ const STATEMENTS_KEPT: usize = 256;
 /// running it.
 pub(super) const PLANNER: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
+/// For the statements that stand alone, whatever the server is set to; transactions say it themselves.
+const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
+
 /// What a URL asks for. Has no `Debug`, since it has a password.
 pub(super) struct Settings {
     options: PgConnectOptions,
@@ -114,7 +117,7 @@ impl Settings {
     /// Connections for our own statements.
     pub(super) fn for_work(&self) -> PgConnectOptions {
         let options = self.options.clone();
-        if self.pooler == Pooler::Transaction { options } else { options.options(PLANNER) }
+        if self.pooler == Pooler::Transaction { options } else { options.options(PLANNER).options([ISOLATION]) }
     }
 
     /// Connections for a task's statements: as the user's own would be.

@@ -14,7 +14,24 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "a function that pushes", statements: &[include_str!("push.sql")] },
     Migration { version: 3, name: "unique keys for a time", statements: WINDOWS },
     Migration { version: 4, name: "limits", statements: LIMITS },
+    Migration { version: 5, name: "pushes in one round trip", statements: &[STORED] },
 ];
+
+/// For a push that is one statement: called with the job once it is stored, it fails if the job lies in another place too,
+/// where another push has stored it and it was claimed meanwhile.
+///
+/// A volatile function sees what was committed until it is called, while its statement sees what was when that began.
+const STORED: &str =
+    "CREATE FUNCTION taskwright_stored(job uuid) RETURNS uuid LANGUAGE plpgsql VOLATILE AS $taskwright$
+    BEGIN
+        IF EXISTS (SELECT FROM taskwright_leases WHERE newest >= job AND position(uuid_send(job) IN members) > 0)
+            OR EXISTS (SELECT FROM taskwright_finished WHERE id = job)
+            OR EXISTS (SELECT FROM taskwright_limited WHERE id = job) THEN
+            RAISE EXCEPTION 'job % was stored before', job USING ERRCODE = 'unique_violation';
+        END IF;
+        RETURN job;
+    END
+    $taskwright$";
 
 /// Jobs with limits lie apart, so that the others pay nothing for them.
 const LIMITS: &[&str] = &[

@@ -2,6 +2,7 @@
 
 use std::borrow::{BorrowMut, Cow};
 use std::fmt;
+use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTyp
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Encode, PgConnection, Postgres, Row, Type, ValueRef};
 
-use super::connect::{Pooler, Settings};
+use super::connect::{NOW, Pooler, Settings};
 use super::error::fault;
 use crate::backend::sql::lease::LeaseRow;
 use crate::backend::sql::places::waiting_record;
@@ -219,6 +220,19 @@ const NEXT_DUE: &str = "SELECT wish.place, min(next.due) FROM unnest($1::text[])
 const JOB_ARRAYS: &str = "$1::uuid[], $2::text[], $3::smallint[], $4::bigint[], $5::bigint[], $6::text[], \
     $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[], $11::bigint[], $12::smallint[], $13::bytea[], $14::bytea[]";
 
+/// Notes a batch and stores its one job by the server's time, if the batch was not noted before.
+static STORE_ALONE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "WITH this AS MATERIALIZED (SELECT {NOW} AS moment), noted AS (
+            INSERT INTO taskwright_batches (id, pushed) SELECT $15, moment + $16 FROM this ON CONFLICT DO NOTHING RETURNING id
+        ) INSERT INTO taskwright_jobs ({JOB_COLUMNS})
+        SELECT id, queue, priority, moment + due, moment + expires, task, attempt, attempt_limit, crashes, retry,
+            moment + pushed, codec, payload, extras
+        FROM unnest({JOB_ARRAYS}) AS new ({JOB_COLUMNS}), this WHERE EXISTS (SELECT FROM noted)
+        RETURNING taskwright_stored(id)"
+    )
+});
+
 #[async_trait]
 impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
     type Row = PgRow;
@@ -265,6 +279,18 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
             SELECT * FROM unnest({JOB_ARRAYS}) WHERE EXISTS (SELECT FROM noted)"
         );
         let insert = bind_records(self.statement(&sql), &[record])?.bind(Id(batch.as_bytes())).bind(record.pushed);
+        Ok(insert.execute(self.db.borrow_mut()).await.map_err(fault)?.rows_affected() > 0)
+    }
+
+    /// One statement is a transaction. `taskwright_stored` looks at what others have committed until then, and takes the
+    /// statement back if the job lies in another place too.
+    async fn store_alone(&mut self, batch: BatchId, record: &Record) -> Result<bool> {
+        if !self.prepares {
+            // Two messages, which a pooler might hand to two servers.
+            return Ok(false);
+        }
+        let insert =
+            bind_records(self.statement(&STORE_ALONE), &[record])?.bind(Id(batch.as_bytes())).bind(record.pushed);
         Ok(insert.execute(self.db.borrow_mut()).await.map_err(fault)?.rows_affected() > 0)
     }
 

@@ -51,6 +51,7 @@ use self::connect::{Opener, Place, Settings, Synchronous};
 use self::reader::Readers;
 use self::writer::Writer;
 use super::news::Listeners;
+use super::tables::MOST_ROWS;
 use super::work::{Store, Work};
 use crate::backend::{Info, Limits};
 use crate::error::Result;
@@ -209,7 +210,8 @@ fn info(settings: &Settings) -> Info {
     let limits = Limits {
         max_payload: 64 << 20,
         max_delay: None,
-        max_push: 1_000,
+        // One statement.
+        max_push: MOST_ROWS,
         max_claim: 1_000,
         max_lease: None,
         time_precision: Duration::from_micros(1),

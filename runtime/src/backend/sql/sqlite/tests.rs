@@ -313,6 +313,16 @@ async fn a_token_beyond_53_bits_is_exact() {
     assert_eq!(settled, [Settled::LeaseLost, Settled::Applied, Settled::Applied]);
 }
 
+#[test]
+fn no_statement_of_a_claim_is_compiled_anew_for_its_limit() {
+    for aging in [None, Some(Duration::from_mins(5))] {
+        let sql = tables::take_statement(Pool::Free, 2, 1, &[], aging);
+        assert!(sql.contains("LIMIT +?") && !sql.contains("LIMIT ?"), "{sql}");
+    }
+    let wanted = tables::words("SELECT id FROM taskwright_jobs LIMIT ?".into(), &[]);
+    assert_eq!(wanted, "SELECT id FROM taskwright_jobs LIMIT +?");
+}
+
 #[tokio::test]
 async fn the_claims_plan_seeks_in_the_index_whatever_lies_beside() {
     let disk = Disk::new();

@@ -4,7 +4,9 @@
 //! Work runs in a task of its own: whoever waits for it may go away, the work is done or not done.
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use async_trait::async_trait;
 use sqlx::{Connection, SqliteConnection};
@@ -69,7 +71,12 @@ impl Writer {
             !std::mem::replace(&mut state.draining, true)
         };
         if start {
-            tokio::spawn(Drain { writer: Arc::clone(self), done: false }.run());
+            // Here as far as it comes without waiting, so that the first statement is not kept waiting for another thread to
+            // wake up, and the rest as a task of its own.
+            let mut drain = Box::pin(Drain { writer: Arc::clone(self), done: false }.run());
+            if poll_fn(|cx| Poll::Ready(drain.as_mut().poll(cx).is_pending())).await {
+                tokio::spawn(drain);
+            }
         }
         // The sender goes away unanswered only when the runtime that drained the queue was shut down.
         answer.await.map_err(|_| closed())?
@@ -180,9 +187,22 @@ enum Failed {
 }
 
 async fn attempt(held: &mut Held, now: Timestamp, group: &mut [Box<dyn Queued>]) -> Result<News, Failed> {
+    let mut news = News::default();
+    if let [alone] = group
+        && alone.may_be_alone()
+    {
+        held.wait_for_disk(alone.durable()).await.map_err(Failed::All)?;
+        match alone.run_alone(&mut held.db, now, &mut news).await {
+            Ok(true) => return Ok(news),
+            Ok(false) => {}
+            Err(error) => {
+                held.roll_back().await;
+                return Err(Failed::One(error));
+            }
+        }
+    }
     let durable = group.iter().any(|queued| queued.durable());
     held.begin(durable).await.map_err(Failed::All)?;
-    let mut news = News::default();
     for queued in group {
         if let Err(error) = queued.run(&mut held.db, now, &mut news).await {
             held.roll_back().await;
@@ -202,22 +222,39 @@ async fn attempt(held: &mut Held, now: Timestamp, group: &mut [Box<dyn Queued>])
 const BEGIN: &str = "BEGIN IMMEDIATE";
 const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
-/// Outside of transactions only. SQLite obeys these when it compiles them, so they must never be cached.
+/// What commits wait for, outside of transactions only. SQLite obeys these when it compiles them, so they must never be
+/// cached.
 const SYNC_FULL: &str = "PRAGMA synchronous = FULL";
-const SYNC_NORMAL: &str = "PRAGMA synchronous = NORMAL";
+const BEGIN_FULL: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
+const BEGIN_NORMAL: &str = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
 
 impl Held {
     fn new(db: SqliteConnection, opener: &Opener) -> Self {
         Self { db, durable: true, may_switch: opener.waits_for_disk() }
     }
 
+    /// Begins a transaction whose commit waits for the disk or not, in one call.
     async fn begin(&mut self, durable: bool) -> Result<()> {
-        if self.durable != durable && self.may_switch {
-            let pragma = if durable { SYNC_FULL } else { SYNC_NORMAL };
-            sqlx::query(pragma).persistent(false).execute(&mut self.db).await.map_err(fault)?;
-            self.durable = durable;
+        if self.durable == durable || !self.may_switch {
+            sqlx::query(BEGIN).execute(&mut self.db).await.map_err(fault)?;
+            return Ok(());
         }
-        sqlx::query(BEGIN).execute(&mut self.db).await.map_err(fault)?;
+        self.switch(durable, if durable { BEGIN_FULL } else { BEGIN_NORMAL }).await
+    }
+
+    /// Has commits wait for the disk, if they are to.
+    async fn wait_for_disk(&mut self, durable: bool) -> Result<()> {
+        if self.durable || !durable || !self.may_switch {
+            return Ok(());
+        }
+        self.switch(true, SYNC_FULL).await
+    }
+
+    async fn switch(&mut self, durable: bool, pragma: &'static str) -> Result<()> {
+        // What is not known is set anew for what must reach the disk.
+        self.durable = false;
+        sqlx::query(pragma).persistent(false).execute(&mut self.db).await.map_err(fault)?;
+        self.durable = durable;
         Ok(())
     }
 
@@ -233,6 +270,9 @@ impl Held {
 #[async_trait]
 trait Queued: Send {
     fn durable(&self) -> bool;
+    fn may_be_alone(&self) -> bool;
+    /// Says whether it is done, and committed.
+    async fn run_alone(&mut self, db: &mut SqliteConnection, now: Timestamp, news: &mut News) -> Result<bool>;
     async fn run(&mut self, db: &mut SqliteConnection, now: Timestamp, news: &mut News) -> Result<()>;
     /// Tells the caller what the work came to, after the commit.
     fn answer(self: Box<Self>);
@@ -250,6 +290,15 @@ struct Entry<W: Work> {
 impl<W: Work> Queued for Entry<W> {
     fn durable(&self) -> bool {
         W::DURABLE
+    }
+
+    fn may_be_alone(&self) -> bool {
+        W::ALONE
+    }
+
+    async fn run_alone(&mut self, db: &mut SqliteConnection, now: Timestamp, news: &mut News) -> Result<bool> {
+        self.done = self.work.run_alone(db, now, news).await?;
+        Ok(self.done.is_some())
     }
 
     async fn run(&mut self, db: &mut SqliteConnection, now: Timestamp, news: &mut News) -> Result<()> {
