@@ -211,8 +211,8 @@ const VERSION: &str = "SELECT coalesce(max(version), 0) FROM taskwright_migratio
 const RECORD: &str = "INSERT INTO taskwright_migrations (version, name) VALUES (?, ?)";
 
 /// Names of locks are those of the whole server and have at most 64 characters.
-const LOCK: &str = "SELECT GET_LOCK(sha1(concat(DATABASE(), '/', ?)), 60)";
-const UNLOCK: &str = "SELECT RELEASE_LOCK(sha1(concat(DATABASE(), '/', ?)))";
+const LOCK: &str = "SELECT GET_LOCK(sha2(concat(DATABASE(), '/', ?), 256), 60)";
+const UNLOCK: &str = "SELECT RELEASE_LOCK(sha2(concat(DATABASE(), '/', ?), 256))";
 
 /// All of it, to be run by hand in an empty database.
 pub(super) fn script(settings: &Settings) -> String {

@@ -1,7 +1,7 @@
 //! MySQL's own words, which are MariaDB's too, and the statements that only they run this way.
 //!
 //! Neither knows what the other does to answer with the rows that a statement has written, so rows are locked and read
-//! first, and deleted then.
+//! first, and deleted then. MySQL takes a value that stands alone in a `SELECT` for text, so there it is cast.
 
 use std::borrow::{BorrowMut, Cow};
 use std::cmp::Reverse;
@@ -99,13 +99,13 @@ pub(super) fn translate(sql: &str, prefix: &str) -> String {
 ///
 /// Each is one seek: the greatest up to a constant, and for that the server takes a subquery that depends on nothing. One
 /// that depended on the row before it, or a grouping, would read the whole queue.
-const LEVELS: &str = "SELECT ? AS place, max(priority) AS priority FROM taskwright_jobs WHERE LINE = ? AND priority <= ? \
-    UNION ALL SELECT ?, max(priority) FROM taskwright_jobs WHERE LINE = ? AND priority < \
+const LEVELS: &str = "SELECT CAST(? AS SIGNED) AS place, max(priority) AS priority FROM taskwright_jobs WHERE LINE = ? AND priority <= ? \
+    UNION ALL SELECT CAST(? AS SIGNED), max(priority) FROM taskwright_jobs WHERE LINE = ? AND priority < \
         (SELECT max(priority) FROM taskwright_jobs WHERE LINE = ? AND priority <= ?) \
-    UNION ALL SELECT ?, NULL FROM taskwright_pauses WHERE queue = ?";
+    UNION ALL SELECT CAST(? AS SIGNED), NULL FROM taskwright_pauses WHERE queue = ?";
 
 /// When the first job of one priority is due that has not expired.
-const FIRST_DUE: &str = "(SELECT ? AS place, due FROM taskwright_jobs FORCE INDEX (INDEX) \
+const FIRST_DUE: &str = "(SELECT CAST(? AS SIGNED) AS place, due FROM taskwright_jobs FORCE INDEX (INDEX) \
     WHERE LINE = ? AND priority = ? AND (expires IS NULL OR expires > ?){known} ORDER BY due LIMIT 1)";
 
 /// A priority of a queue or lane, by the place of that in a list.
@@ -254,9 +254,9 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Session<Db> {
     /// waits for those that others have locked.
     async fn delete(&mut self, table: &str, ids: &[JobId]) -> Result<()> {
         for run in runs(ids) {
-            let others = " UNION ALL SELECT ?".repeat(run.len() - 1);
+            let others = " UNION ALL SELECT CAST(? AS BINARY(16))".repeat(run.len() - 1);
             let sql = format!(
-                "DELETE {table} FROM (SELECT ? AS id{others}) AS taken \
+                "DELETE {table} FROM (SELECT CAST(? AS BINARY(16)) AS id{others}) AS taken \
                  STRAIGHT_JOIN {table} FORCE INDEX (PRIMARY) ON {table}.id = taken.id"
             );
             let values: Vec<_> = run.iter().map(|id| Value::Id(id.as_bytes())).collect();
@@ -469,9 +469,11 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
     /// Long columns that don't change stay where they are.
     async fn mark_settled(&mut self, leases: &[&LeaseRow]) -> Result<()> {
         for run in runs(leases) {
-            let others = " UNION ALL SELECT ?, ?, ?".repeat(run.len() - 1);
+            const MARK: &str =
+                "SELECT CAST(? AS SIGNED) AS id, CAST(? AS SIGNED) AS lapses, CAST(? AS BINARY) AS settled";
+            let marks = vec![MARK; run.len()].join(" UNION ALL ");
             let sql = format!(
-                "UPDATE (SELECT ? AS id, ? AS lapses, ? AS settled{others}) AS marked STRAIGHT_JOIN \
+                "UPDATE ({marks}) AS marked STRAIGHT_JOIN \
                  taskwright_leases AS lease FORCE INDEX (PRIMARY) ON lease.id = marked.id SET lease.lapses = marked.lapses, lease.settled = marked.settled"
             );
             let mark = run.iter().fold(self.statement(&sql), |mark, lease| {
@@ -585,5 +587,16 @@ impl Marked for Statement {
 
     fn bytes(self, value: Option<&[u8]>) -> Self {
         self.bind(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// MySQL takes it for text of the connection's character set, and refuses ids; MariaDB would not tell.
+    #[test]
+    fn no_value_stands_alone_in_a_select() {
+        let (statements, _) = include_str!("tables.rs").split_once("#[cfg(test)]").unwrap();
+        assert!(statements.contains("SELECT CAST(? AS BINARY(16))"));
+        assert!(!statements.contains("SELECT ?"));
     }
 }
