@@ -2,11 +2,13 @@
 //!
 //! Each does the same work in the same run, on the same server: no-op jobs with a payload of 100 bytes go in, many at a
 //! time and one at a time, and then through. Each goes by the fastest path that its documentation names.
+//! One that fails, or stalls, is named with what it said, and the others go on.
 //! The clock of another queue stops when its last job has run; ours, when all that happened is written.
 
 mod apalis;
 mod graphile;
 mod ours;
+mod outside;
 mod oxana;
 mod sidekiq;
 mod table;
@@ -26,6 +28,7 @@ enum Store {
     Memory,
     Sqlite,
     Postgres,
+    Mysql,
     Redis,
 }
 
@@ -34,7 +37,7 @@ enum Store {
 #[command(name = "cargo xtask bench peers", bin_name = "cargo xtask bench peers")]
 struct Arguments {
     /// Which stores.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "memory,sqlite,postgres,redis")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "memory,sqlite,postgres,mysql,redis")]
     stores: Vec<Store>,
     /// How many rounds; the median counts.
     #[arg(long, default_value_t = 3)]
@@ -45,6 +48,9 @@ struct Arguments {
     /// How many jobs go in one at a time.
     #[arg(long, default_value_t = 1_000)]
     single: usize,
+    /// A MySQL server to use instead of one that is started; its databases `peers` and `taskwright_peers` are replaced.
+    #[arg(long)]
+    mysql: Option<String>,
     /// Where the figures go as JSON.
     #[arg(long, default_value = "target/peers.json")]
     json: PathBuf,
@@ -59,23 +65,25 @@ struct Amount {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Arguments { stores, rounds, jobs, single, json } = Arguments::parse();
+    let Arguments { stores, rounds, jobs, single, mysql, json } = Arguments::parse();
     ensure!(rounds > 0 && jobs > 0, "there is nothing to measure");
     let amount = Amount { jobs, single };
     let mut table = Table::default();
     for store in stores {
         let server = match store {
             Store::Postgres => Some(Server::start_durable(Kind::Postgres)?),
+            Store::Mysql if mysql.is_none() => Some(Server::start_durable(Kind::MySql)?),
             Store::Redis => Some(Server::start_durable(Kind::Redis)?),
-            Store::Memory | Store::Sqlite => None,
+            Store::Memory | Store::Sqlite | Store::Mysql => None,
         };
-        let url = server.as_ref().map(Server::url).unwrap_or_default();
+        let url = server.as_ref().map(Server::url).or(mysql.as_deref()).unwrap_or_default();
         for round in 1..=rounds {
             eprintln!("{store:?}, round {round} of {rounds}");
             match store {
                 Store::Memory => memory(&mut table, amount).await?,
                 Store::Sqlite => sqlite(&mut table, amount).await?,
                 Store::Postgres => postgres(&mut table, amount, url, round).await?,
+                Store::Mysql => on_mysql(&mut table, amount, url).await?,
                 Store::Redis => on_redis(&mut table, amount, url).await?,
             }
         }
@@ -86,7 +94,7 @@ async fn main() -> Result<()> {
 async fn memory(table: &mut Table, amount: Amount) -> Result<()> {
     let ours = ours::measure("memory:", amount, ours::Tuning::Defaults).await?;
     table.add("memory", "taskwright", ours);
-    table.add("memory", "apalis", apalis::memory(amount).await?);
+    table.compare("memory", "apalis", apalis::memory(amount).await);
     Ok(())
 }
 
@@ -96,8 +104,11 @@ async fn sqlite(table: &mut Table, amount: Amount) -> Result<()> {
         let store = format!("sqlite, {synchronous}");
         let url = format!("sqlite:{}?synchronous={synchronous}", folder.path().join("ours.db").display());
         table.add(&store, "taskwright", ours::measure(&url, amount, ours::Tuning::Defaults).await?);
-        let theirs = apalis::sqlite(&folder.path().join("theirs.db"), synchronous, amount).await?;
-        table.add(&store, "apalis-sqlite", theirs);
+        let theirs = apalis::sqlite(&folder.path().join("apalis.db"), synchronous, amount).await;
+        table.compare(&store, "apalis-sqlite", theirs);
+        if synchronous == "normal" {
+            table.compare(&store, "effectum", outside::effectum(&folder.path().join("effectum.db"), amount).await);
+        }
     }
     Ok(())
 }
@@ -107,9 +118,18 @@ async fn postgres(table: &mut Table, amount: Amount, url: &str, round: usize) ->
     table.add("postgres", "taskwright", ours::measure(&defaults, amount, ours::Tuning::Defaults).await?);
     let tuned = format!("{url}?schema=tuned{round}");
     table.add("postgres", "taskwright, tuned", ours::measure(&tuned, amount, ours::Tuning::Far).await?);
-    table.add("postgres", "graphile_worker, tuned", graphile::measure(url, amount).await?);
-    table.add("postgres", "apalis-postgres", apalis::postgres(url, amount, apalis::Locks::Taken).await?);
-    table.add("postgres", "apalis-postgres, no locks", apalis::postgres(url, amount, apalis::Locks::Passed).await?);
+    table.compare("postgres", "graphile_worker, tuned", graphile::measure(url, amount).await);
+    table.compare("postgres", "apalis-postgres", apalis::postgres(url, amount, apalis::Locks::Taken).await);
+    let no_locks = apalis::postgres(url, amount, apalis::Locks::Passed).await;
+    table.compare("postgres", "apalis-postgres, no locks", no_locks);
+    Ok(())
+}
+
+async fn on_mysql(table: &mut Table, amount: Amount, url: &str) -> Result<()> {
+    let ours = work::empty_database(url, "taskwright_peers").await?;
+    table.add("mysql", "taskwright", ours::measure(&ours, amount, ours::Tuning::Defaults).await?);
+    let theirs = work::empty_database(url, "peers").await?;
+    table.compare("mysql", "apalis-mysql", outside::apalis_mysql(&theirs, amount).await);
     Ok(())
 }
 
@@ -117,12 +137,14 @@ async fn on_redis(table: &mut Table, amount: Amount, url: &str) -> Result<()> {
     work::flush(url).await?;
     table.add("redis", "taskwright", ours::measure(url, amount, ours::Tuning::Defaults).await?);
     work::flush(url).await?;
-    table.add("redis", "rusty-sidekiq", sidekiq::measure(url, amount).await?);
+    table.compare("redis", "bullmq", outside::bullmq(url, amount).await);
     work::flush(url).await?;
-    table.add("redis", "oxana", oxana::measure(url, amount).await?);
+    table.compare("redis", "rusty-sidekiq", sidekiq::measure(url, amount).await);
+    work::flush(url).await?;
+    table.compare("redis", "oxana", oxana::measure(url, amount).await);
     for (name, locks) in [("apalis-redis", apalis::Locks::Taken), ("apalis-redis, no locks", apalis::Locks::Passed)] {
         work::flush(url).await?;
-        table.add("redis", name, apalis::redis(url, amount, locks).await?);
+        table.compare("redis", name, apalis::redis(url, amount, locks).await);
     }
     Ok(())
 }

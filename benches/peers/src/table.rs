@@ -12,8 +12,12 @@ use crate::work::Rates;
 const FLOORS: &[(&str, &str, &str, Way, f64)] = &[
     ("memory", "taskwright", "apalis", Way::Drain, 0.5),
     ("sqlite", "taskwright", "apalis-sqlite", Way::Drain, 3.0),
+    ("sqlite", "taskwright", "effectum", Way::Drain, 3.0),
     ("postgres", "taskwright, tuned", "graphile_worker, tuned", Way::Drain, 2.0),
     ("postgres", "taskwright", "graphile_worker, tuned", Way::Drain, 1.2),
+    ("mysql", "taskwright", "apalis-mysql", Way::Drain, 3.0),
+    ("redis", "taskwright", "bullmq", Way::Drain, 2.0),
+    ("redis", "taskwright", "bullmq", Way::Bulk, 1.5),
     ("redis", "taskwright", "rusty-sidekiq", Way::Drain, 2.0),
     ("redis", "taskwright", "oxana", Way::Drain, 2.0),
     ("redis", "taskwright", "apalis-redis", Way::Drain, 2.0),
@@ -60,6 +64,14 @@ impl Table {
         match self.0.iter_mut().find(|(at, who, _)| at == store && who == queue) {
             Some((_, _, rounds)) => rounds.push(rates),
             None => self.0.push((store.to_owned(), queue.to_owned(), vec![rates])),
+        }
+    }
+
+    /// Another queue, which may have failed.
+    pub(crate) fn compare(&mut self, store: &str, queue: &str, rates: Result<Rates>) {
+        match rates {
+            Ok(rates) => self.add(store, queue, rates),
+            Err(error) => eprintln!("{store}, {queue}: not measured: {error:#}"),
         }
     }
 

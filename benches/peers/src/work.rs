@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use sqlx::{Connection, MySqlConnection};
 use tokio::sync::Notify;
 
 /// Jobs a second, each way.
@@ -71,4 +72,15 @@ pub(crate) fn per_second(jobs: usize, began: Instant) -> f64 {
 pub(crate) async fn flush(url: &str) -> Result<()> {
     let mut db = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
     Ok(redis::cmd("FLUSHALL").exec_async(&mut db).await?)
+}
+
+/// An empty database of that name on the server of a MySQL URL.
+pub(crate) async fn empty_database(url: &str, name: &str) -> Result<String> {
+    let (server, _) = url.rsplit_once('/').with_context(|| format!("`{url}` names no database"))?;
+    let mut db = MySqlConnection::connect(url).await?;
+    for statement in ["DROP DATABASE IF EXISTS", "CREATE DATABASE"] {
+        sqlx::query(sqlx::AssertSqlSafe(format!("{statement} `{name}`"))).execute(&mut db).await?;
+    }
+    db.close().await?;
+    Ok(format!("{server}/{name}"))
 }
