@@ -90,7 +90,7 @@ async fn a_network_that_is_cut_again_and_again_leaks_nothing(place: &Place) {
     }
     // What was cut goes as soon as it is noticed.
     let flat = async {
-        while !Held::now(network.connections()).is_at_most(before) {
+        while !Held::now(network.connections()).is_at_most(&before) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
@@ -118,12 +118,11 @@ async fn hear_a_push(direct: &Client, through: &Client, listener: &mut Option<Bo
 }
 
 /// What a process holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     connections: usize,
-    /// Sockets, pipes, timers and the like. A database in a file opens and keeps a reader more when two read at once,
-    /// which no cut brings about.
-    handles: usize,
+    /// Sockets, pipes, timers and the like. Not files: a database opens and keeps a reader more when two read at once.
+    handles: Vec<String>,
     tasks: usize,
 }
 
@@ -131,13 +130,16 @@ impl Held {
     fn now(connections: usize) -> Self {
         let open = std::fs::read_dir("/proc/self/fd").unwrap();
         let named = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
-        let handles = named.filter(|name| !name.is_absolute()).count();
+        let handles = named.filter(|name| !name.is_absolute()).map(|name| name.display().to_string()).collect();
         Self { connections, handles, tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks() }
     }
 
-    /// At most so much, give or take a connection that is being replaced.
-    fn is_at_most(self, before: Self) -> bool {
-        self.connections <= before.connections && self.handles <= before.handles + 2 && self.tasks <= before.tasks + 2
+    /// At most so much, give or take a connection that is being replaced and what a library starts once when it first needs
+    /// it: lapin's threads a runtime, which has four handles and stays.
+    fn is_at_most(&self, before: &Self) -> bool {
+        self.connections <= before.connections
+            && self.handles.len() <= before.handles.len() + 8
+            && self.tasks <= before.tasks + 2
     }
 }
 
@@ -149,10 +151,10 @@ async fn a_connection_that_is_left_open_is_seen() {
     let client = victim::client(&place.through).await.unwrap();
     client.dispatch(Mark::new(0)).await.unwrap();
     let before = Held::now(network.connections());
-    assert!(Held::now(network.connections()).is_at_most(before));
+    assert!(Held::now(network.connections()).is_at_most(&before));
     let left_open = victim::client(&place.through).await.unwrap();
     left_open.dispatch(Mark::new(0)).await.unwrap();
-    assert!(!Held::now(network.connections()).is_at_most(before));
+    assert!(!Held::now(network.connections()).is_at_most(&before));
 }
 
 macro_rules! on_every_network {

@@ -78,10 +78,10 @@ impl Site {
 
 /// Every job, those that have ended too.
 pub(crate) async fn jobs(client: &Client) -> Vec<Job> {
-    client.backend().inspect().unwrap().list(&JobFilter::default(), None, 100_000).await.unwrap()
+    client.backend().inspect().unwrap().list(&JobFilter::default(), None, 200_000).await.unwrap()
 }
 
-async fn unfinished(client: &Client) -> Result<u64> {
+pub(crate) async fn unfinished(client: &Client) -> Result<u64> {
     let queues = client.backend().inspect().unwrap().queues().await?;
     Ok(queues.iter().flat_map(|queue| queue.counts.values()).sum())
 }
