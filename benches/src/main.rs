@@ -8,6 +8,7 @@ mod floors;
 mod idle;
 mod latency;
 mod machine;
+mod page;
 mod pinned;
 mod raw;
 mod report;
@@ -34,6 +35,12 @@ struct Arguments {
     /// Where the figures go as JSON.
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
+    /// A folder for `numbers.md` and `numbers.svg`: the page of all figures and its plot.
+    #[arg(long)]
+    page: Option<PathBuf>,
+    /// What `bench peers` has written, for that page.
+    #[arg(long, default_value = "target/peers.json")]
+    peers: PathBuf,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -95,14 +102,18 @@ enum Role {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Arguments { scale, json, role } = Arguments::parse();
+    let Arguments { scale, json, page, peers, role } = Arguments::parse();
     match role {
         Some(Role::Idle { url }) => idle::idle(&url).await,
         Some(Role::Holder { url, lease }) => rescue::hold(&url, Duration::from_millis(lease)).await,
         Some(Role::Rescue { lease }) => rescue::check(&scale, &stores(&scale)?, lease).await,
         Some(Role::Pinned { time, load }) => pinned::measure(&stores(&scale)?, time, load).await,
         Some(Role::Writers) => writers::measure(&scale, &stores(&scale)?).await,
-        None => measure(&scale).await?.publish(&json),
+        None => {
+            let report = measure(&scale).await?;
+            report.publish(&json)?;
+            page.map_or(Ok(()), |folder| page::write(&report, &folder, &peers))
+        }
     }
 }
 
@@ -118,6 +129,10 @@ fn stores(scale: &Scale) -> anyhow::Result<Vec<Store>> {
 async fn measure(scale: &Scale) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let stores = stores(scale)?;
+    for store in &stores {
+        let version = servers::version(store).await?;
+        report.versions.extend(version.map(|version| (store.name().to_owned(), version)));
+    }
     for round in 1..=scale.rounds {
         codec::measure(&mut report, scale)?;
         for store in &stores {

@@ -1,5 +1,6 @@
 //! The figures: gathered over the rounds, told as a table and as JSON.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -107,7 +108,7 @@ impl Measure {
 /// How a figure is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Unit {
+pub(crate) enum Unit {
     JobsPerSecond,
     Seconds,
     Share,
@@ -126,29 +127,52 @@ struct Series {
 
 /// All figures of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Report(Vec<Series>);
+pub(crate) struct Report {
+    series: Vec<Series>,
+    /// What runs where a store is, where that can be asked.
+    pub(crate) versions: BTreeMap<String, String>,
+}
 
 /// A figure as JSON tells it.
 #[derive(Serialize)]
-struct Figure<'a> {
-    store: &'a str,
-    measure: Measure,
-    unit: Unit,
+pub(crate) struct Figure<'a> {
+    pub(crate) store: &'a str,
+    pub(crate) measure: Measure,
+    pub(crate) unit: Unit,
     /// The median of `values`.
-    value: f64,
-    values: &'a [f64],
+    pub(crate) value: f64,
+    pub(crate) values: &'a [f64],
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    floors: Vec<Judged>,
+    pub(crate) floors: Vec<Judged>,
 }
 
 /// What a figure is held against, and how it stands.
 #[derive(Serialize)]
-struct Judged {
+pub(crate) struct Judged {
     #[serde(flatten)]
-    floor: Floor,
+    pub(crate) floor: Floor,
     /// The share of the other measure that is reached; for a bound in the measure's own unit, the figure.
-    reached: f64,
-    met: Option<bool>,
+    pub(crate) reached: f64,
+    pub(crate) met: Option<bool>,
+}
+
+impl Judged {
+    /// In words: the store, what was measured, what is reached, the floor and the verdict.
+    pub(crate) fn row(&self, figure: &Figure<'_>) -> [String; 5] {
+        let (reached, floor) = match &self.floor {
+            Floor::Of { measure, share } => {
+                let floor = share.map_or_else(String::new, |share| format!("{share:.2}"));
+                (format!("{:.2} x {}", self.reached, measure.title()), floor)
+            }
+            Floor::AtMost { most } => (shown(self.reached, figure.unit), shown(*most, figure.unit)),
+        };
+        let verdict = match (self.met, self.floor.missed_by(self.reached)) {
+            (None, _) => String::new(),
+            (Some(true), _) => "met".to_owned(),
+            (Some(false), missed) => format!("missed by {:.0} %", missed * 100.0),
+        };
+        [figure.store.to_owned(), figure.measure.title().to_owned(), reached, floor, verdict]
+    }
 }
 
 impl Report {
@@ -162,9 +186,9 @@ impl Report {
 
     /// A figure in its measure's unit.
     pub(crate) fn add(&mut self, store: &str, measure: Measure, value: f64) {
-        match self.0.iter_mut().find(|series| series.store == store && series.measure == measure) {
+        match self.series.iter_mut().find(|series| series.store == store && series.measure == measure) {
             Some(series) => series.values.push(value),
-            None => self.0.push(Series { store: store.to_owned(), measure, values: vec![value] }),
+            None => self.series.push(Series { store: store.to_owned(), measure, values: vec![value] }),
         }
     }
 
@@ -174,20 +198,22 @@ impl Report {
         println!("{}", table(&figures));
         println!("{}", floors_table(&figures));
         println!("no-op jobs with a payload of 100 bytes; medians of the rounds; {} cores", cores());
-        let text = serde_json::to_string_pretty(&serde_json::json!({ "cores": cores(), "figures": figures }))?;
+        let text = serde_json::to_string_pretty(
+            &serde_json::json!({ "cores": cores(), "versions": self.versions, "figures": figures }),
+        )?;
         let written = json.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(json, text));
         written.with_context(|| format!("{} can't be written", json.display()))?;
         println!("as JSON: {}", json.display());
         Ok(())
     }
 
-    fn figures(&self) -> Vec<Figure<'_>> {
+    pub(crate) fn figures(&self) -> Vec<Figure<'_>> {
         let figure = |series: &'_ Series| {
             let value = median(&series.values);
             let floors = floors(&series.store, series.measure).filter_map(|floor| self.judge(series, value, floor));
             (value, floors.collect())
         };
-        let figures = self.0.iter().map(|series| {
+        let figures = self.series.iter().map(|series| {
             let (value, floors) = figure(series);
             let Series { store, measure, values } = series;
             Figure { store, measure: *measure, unit: measure.unit(), value, values, floors }
@@ -207,7 +233,7 @@ impl Report {
     }
 
     pub(crate) fn value_of(&self, store: &str, measure: Measure) -> Option<f64> {
-        let series = self.0.iter().find(|series| series.store == store && series.measure == measure)?;
+        let series = self.series.iter().find(|series| series.store == store && series.measure == measure)?;
         Some(median(&series.values))
     }
 }
@@ -235,24 +261,12 @@ fn floors_table(figures: &[Figure<'_>]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY).set_header(["store", "what", "reached", "floor", ""]);
     for (figure, judged) in figures.iter().flat_map(|figure| figure.floors.iter().map(move |floor| (figure, floor))) {
-        let (reached, floor) = match &judged.floor {
-            Floor::Of { measure, share } => {
-                let floor = share.map_or_else(String::new, |share| format!("{share:.2}"));
-                (format!("{:.2} x {}", judged.reached, measure.title()), floor)
-            }
-            Floor::AtMost { most } => (shown(judged.reached, figure.unit), shown(*most, figure.unit)),
-        };
-        let verdict = match (judged.met, judged.floor.missed_by(judged.reached)) {
-            (None, _) => String::new(),
-            (Some(true), _) => "met".to_owned(),
-            (Some(false), missed) => format!("missed by {:.0} %", missed * 100.0),
-        };
-        table.add_row([figure.store, figure.measure.title(), &reached, &floor, &verdict]);
+        table.add_row(judged.row(figure));
     }
     table
 }
 
-fn shown(value: f64, unit: Unit) -> String {
+pub(crate) fn shown(value: f64, unit: Unit) -> String {
     match unit {
         Unit::JobsPerSecond => format!("{} jobs/s", grouped(value)),
         Unit::Seconds if value < 0.001 => format!("{:.0} µs", value * 1e6),
@@ -266,7 +280,7 @@ fn shown(value: f64, unit: Unit) -> String {
 }
 
 /// A whole number with a comma before every third digit from the right.
-fn grouped(value: f64) -> String {
+pub(crate) fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -278,7 +292,7 @@ fn grouped(value: f64) -> String {
     text
 }
 
-fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use sqlx::{Connection, MySqlConnection, PgConnection};
+use sqlx::{Connection, MySqlConnection, PgConnection, SqliteConnection};
 
 use crate::sites::{Kind, Store};
 
@@ -55,4 +55,29 @@ async fn of_mysql(url: &str) -> Result<Counters> {
         sqlx::query_as("show global status like 'Questions'").fetch_one(&mut db).await?;
     db.close().await?;
     Ok(Counters { wal: None, requests: Some(questions.parse()?) })
+}
+
+/// What a store says it is; RabbitMQ is not asked.
+pub(crate) async fn version(store: &Store) -> Result<Option<String>> {
+    let version: String = match store.kind {
+        Kind::SqliteFull | Kind::SqliteNormal => {
+            let mut db = SqliteConnection::connect("sqlite::memory:").await?;
+            sqlx::query_scalar("select sqlite_version()").fetch_one(&mut db).await?
+        }
+        Kind::Postgres => {
+            let mut db = PgConnection::connect(store.server()?).await?;
+            sqlx::query_scalar("show server_version").fetch_one(&mut db).await?
+        }
+        Kind::MySql => {
+            let mut db = MySqlConnection::connect(store.server()?).await?;
+            sqlx::query_scalar("select version()").fetch_one(&mut db).await?
+        }
+        Kind::Redis => {
+            let mut db = redis::Client::open(store.server()?)?.get_multiplexed_async_connection().await?;
+            let told: String = redis::cmd("INFO").arg("server").query_async(&mut db).await?;
+            told.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or_default().to_owned()
+        }
+        Kind::Memory | Kind::RabbitMq => return Ok(None),
+    };
+    Ok(Some(version))
 }

@@ -1,0 +1,164 @@
+//! The page of numbers, and its plot.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::floors::Floor;
+use crate::report::{Figure, Report, cores, grouped, shown};
+
+/// What the page says whatever was measured, with a place for each table.
+const PAGE: &str = include_str!("page.template");
+
+/// What `bench peers` has written.
+#[derive(Deserialize)]
+struct Peer {
+    store: String,
+    queue: String,
+    bulk: f64,
+    one: f64,
+    drain: f64,
+}
+
+/// Writes `numbers.md` and `numbers.svg` into a folder, with what `bench peers` wrote, if it did.
+pub(crate) fn write(report: &Report, folder: &Path, peers: &Path) -> Result<()> {
+    let figures = report.figures();
+    let peers: Vec<Peer> = match fs::read(peers) {
+        Ok(text) => serde_json::from_slice(&text).with_context(|| format!("{} is not its JSON", peers.display()))?,
+        Err(_) => Vec::new(),
+    };
+    let versions: Vec<_> = report.versions.iter().map(|(store, version)| format!("{store}: {version}")).collect();
+    let page = PAGE
+        .replace("{cores}", &cores().to_string())
+        .replace("{versions}", &versions.join("; "))
+        .replace("{floors}", floors(&figures).trim_end())
+        .replace("{peers}", beside(&peers).trim_end())
+        .replace("{figures}", every(&figures).trim_end());
+    for (name, text) in [("numbers.md", page), ("numbers.svg", plot(&figures))] {
+        let file = folder.join(name);
+        fs::write(&file, text).with_context(|| format!("{} can't be written", file.display()))?;
+    }
+    println!("as a page: {}", folder.join("numbers.md").display());
+    Ok(())
+}
+
+fn floors(figures: &[Figure<'_>]) -> String {
+    let mut table = "| store | what | reached | floor | |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    for (figure, judged) in figures.iter().flat_map(|figure| figure.floors.iter().map(move |floor| (figure, floor))) {
+        let [store, what, reached, floor, verdict] = judged.row(figure);
+        let _ = writeln!(table, "| {store} | {what} | {reached} | {floor} | {verdict} |");
+    }
+    table
+}
+
+fn every(figures: &[Figure<'_>]) -> String {
+    let mut table = "| store | what | median | lowest | highest |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    for Figure { store, measure, unit, value, values, .. } in figures {
+        let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let [value, lowest, highest] = [*value, lowest, highest].map(|value| shown(value, *unit));
+        let _ = writeln!(table, "| {store} | {} | {value} | {lowest} | {highest} |", measure.title());
+    }
+    table
+}
+
+/// Each queue's rates, and how many times as fast ours is with its defaults.
+fn beside(peers: &[Peer]) -> String {
+    if peers.is_empty() {
+        return "They were not measured in this run.".to_owned();
+    }
+    let mut table =
+        "| store | queue | enqueue in bulk | one, awaited | drain |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    for Peer { store, queue, bulk, one, drain } in peers {
+        let ours = peers.iter().find(|peer| peer.store == *store && peer.queue == "taskwright");
+        let cell = |rate: f64, own: fn(&Peer) -> f64| match ours {
+            Some(ours) if !queue.starts_with("taskwright") => {
+                format!("{} /s (ours {:.2} x)", grouped(rate), own(ours) / rate)
+            }
+            _ => format!("{} /s", grouped(rate)),
+        };
+        let [bulk, one, drain] =
+            [cell(*bulk, |peer| peer.bulk), cell(*one, |peer| peer.one), cell(*drain, |peer| peer.drain)];
+        let _ = writeln!(table, "| {store} | {queue} | {bulk} | {one} | {drain} |");
+    }
+    table
+}
+
+/// A bar for each share of a raw limit that has a floor, and a mark where that is.
+fn plot(figures: &[Figure<'_>]) -> String {
+    const ROW: usize = 22;
+    const LEFT: f64 = 430.0;
+    /// Of a share of one.
+    const WIDTH: f64 = 260.0;
+    /// What is more is cut off.
+    const MOST: f64 = 1.9;
+    let rows = figures.iter().flat_map(|figure| figure.floors.iter().map(move |judged| (figure, judged)));
+    let rows: Vec<_> = rows
+        .filter_map(|(figure, judged)| match judged.floor {
+            Floor::Of { measure, share: Some(share) } => Some((figure, judged, measure, share)),
+            _ => None,
+        })
+        .collect();
+    let height = (rows.len() + 1) * ROW;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 960 {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <title>What is reached of each raw limit, and the floor</title>\n<rect width=\"960\" height=\"{height}\" fill=\"white\"/>\n"
+    );
+    for (index, (figure, judged, measure, share)) in rows.into_iter().enumerate() {
+        let top = index * ROW + 6;
+        let (text, middle) = (top + 12, top + ROW - 6);
+        let (bar, mark) = (judged.reached.min(MOST) * WIDTH, LEFT + share * WIDTH);
+        let color = if judged.met == Some(true) { "#2a9d8f" } else { "#e76f51" };
+        let limit = measure.title().trim_start_matches("raw: ");
+        let _ = writeln!(
+            svg,
+            "<text x=\"{x}\" y=\"{text}\" text-anchor=\"end\">{store}: {what} / {limit}</text>\
+             <rect x=\"{LEFT}\" y=\"{top}\" width=\"{bar:.1}\" height=\"14\" fill=\"{color}\"/>\
+             <path d=\"M{mark:.1} {top}V{middle}\" stroke=\"black\" stroke-width=\"2\"/>\
+             <text x=\"{end:.1}\" y=\"{text}\">{reached:.2}</text>",
+            x = LEFT - 8.0,
+            store = figure.store,
+            what = figure.measure.title(),
+            end = LEFT + bar.max(share * WIDTH) + 6.0,
+            reached = judged.reached,
+        );
+    }
+    svg + "</svg>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Measure;
+
+    #[test]
+    fn a_page_has_its_tables_and_its_plot() {
+        let mut report = Report::default();
+        report.rate("memory", Measure::RawSpawn, 400.0);
+        for rate in [300.0, 100.0, 200.0] {
+            report.rate("memory", Measure::Drain, rate);
+        }
+        report.versions.insert("postgres".to_owned(), "15.1".to_owned());
+        let folder = tempfile::tempdir().unwrap();
+        let peers = folder.path().join("peers.json");
+        let told = r#"[{"store":"memory","queue":"taskwright","bulk":3.0,"one":2.0,"drain":1000.0},
+            {"store":"memory","queue":"other","bulk":1.0,"one":1.0,"drain":500.0}]"#;
+        fs::write(&peers, told).unwrap();
+        write(&report, folder.path(), &peers).unwrap();
+        let page = fs::read_to_string(folder.path().join("numbers.md")).unwrap();
+        for part in [
+            "| memory | drain through the engine | 200 jobs/s | 100 jobs/s | 300 jobs/s |",
+            "| memory | drain through the engine | 0.50 x raw: spawn, under a semaphore | 0.60 | missed by 17 % |",
+            "| memory | other | 1 /s (ours 3.00 x) | 1 /s (ours 2.00 x) | 500 /s (ours 2.00 x) |",
+            "postgres: 15.1",
+        ] {
+            assert!(page.contains(part), "{page}");
+        }
+        assert!(!page.contains('{'), "{page}");
+        let plot = fs::read_to_string(folder.path().join("numbers.svg")).unwrap();
+        assert!(plot.contains("#e76f51") && plot.contains(">0.50</text>"), "{plot}");
+    }
+}
