@@ -18,6 +18,11 @@ const PAGE: &str = include_str!("page.template");
 struct Peer {
     store: String,
     queue: String,
+    #[serde(default)]
+    version: Option<String>,
+    /// What it keeps of a job when a machine or a worker dies.
+    #[serde(default)]
+    kept: Option<String>,
     bulk: f64,
     one: f64,
     drain: f64,
@@ -72,7 +77,7 @@ fn beside(peers: &[Peer]) -> String {
     }
     let mut table =
         "| store | queue | enqueue in bulk | one, awaited | drain |\n| --- | --- | --- | --- | --- |\n".to_owned();
-    for Peer { store, queue, bulk, one, drain } in peers {
+    for Peer { store, queue, bulk, one, drain, .. } in peers {
         let ours = peers.iter().find(|peer| peer.store == *store && peer.queue == "taskwright");
         let cell = |rate: f64, own: fn(&Peer) -> f64| match ours {
             Some(ours) if !queue.starts_with("taskwright") => {
@@ -84,7 +89,24 @@ fn beside(peers: &[Peer]) -> String {
             [cell(*bulk, |peer| peer.bulk), cell(*one, |peer| peer.one), cell(*drain, |peer| peer.drain)];
         let _ = writeln!(table, "| {store} | {queue} | {bulk} | {one} | {drain} |");
     }
-    table
+    table + &known(peers)
+}
+
+/// The version of each other queue, and what it keeps; its tunings share them.
+fn known(peers: &[Peer]) -> String {
+    let mut rows = Vec::new();
+    for Peer { queue, version, kept, .. } in peers {
+        if let (Some(version), Some(kept)) = (version, kept) {
+            let row = format!("| {} | {version} | {kept} |\n", queue.split(',').next().unwrap_or(queue));
+            if !rows.contains(&row) {
+                rows.push(row);
+            }
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("\nWhat each of them keeps:\n\n| queue | version | a job |\n| --- | --- | --- |\n{}", rows.concat())
 }
 
 /// A bar for each share of a raw limit that has a floor, and a mark where that is.
@@ -145,7 +167,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let peers = folder.path().join("peers.json");
         let told = r#"[{"store":"memory","queue":"taskwright","bulk":3.0,"one":2.0,"drain":1000.0},
-            {"store":"memory","queue":"other","bulk":1.0,"one":1.0,"drain":500.0}]"#;
+            {"store":"memory","queue":"other","version":"1.2","kept":"nothing","bulk":1.0,"one":1.0,"drain":500.0},
+            {"store":"memory","queue":"other, tuned","version":"1.2","kept":"nothing","bulk":1.0,"one":1.0,"drain":500.0}]"#;
         fs::write(&peers, told).unwrap();
         write(&report, folder.path(), &peers).unwrap();
         let page = fs::read_to_string(folder.path().join("numbers.md")).unwrap();
@@ -157,6 +180,7 @@ mod tests {
         ] {
             assert!(page.contains(part), "{page}");
         }
+        assert_eq!(page.matches("| other | 1.2 | nothing |").count(), 1, "a tuning is no other queue: {page}");
         assert!(!page.contains('{'), "{page}");
         let plot = fs::read_to_string(folder.path().join("numbers.svg")).unwrap();
         assert!(plot.contains("#e76f51") && plot.contains(">0.50</text>"), "{plot}");

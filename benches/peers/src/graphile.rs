@@ -55,8 +55,7 @@ pub(crate) async fn measure(url: &str, amount: Amount) -> Result<Rates> {
         let worker = Arc::clone(&worker);
         async move { worker.run().await }
     });
-    work::all_ran().await?;
-    let drain = per_second(jobs, began);
+    let drain = work::drained(began).await?;
     worker.request_shutdown();
     running.await?.map_err(|error| anyhow!("{error:?}"))?;
     pool.close().await;

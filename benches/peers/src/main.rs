@@ -3,6 +3,7 @@
 //! Each does the same work in the same run, on the same server: no-op jobs with a payload of 100 bytes go in, many at a
 //! time and one at a time, and then through. Each goes by the fastest path that its documentation names.
 //! One that fails, or stalls, is named with what it said, and the others go on.
+//! One that is very slow is judged by what has run in half a minute.
 //! The clock of another queue stops when its last job has run; ours, when all that happened is written.
 
 mod apalis;
@@ -10,6 +11,8 @@ mod graphile;
 mod ours;
 mod outside;
 mod oxana;
+mod pgmq;
+mod rivals;
 mod sidekiq;
 mod table;
 mod work;
@@ -20,6 +23,8 @@ use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use taskwright_tests::servers::{Kind, Server};
 
+use crate::apalis::Locks;
+use crate::pgmq::Ending;
 use crate::table::Table;
 
 /// Where the jobs are.
@@ -39,6 +44,9 @@ struct Arguments {
     /// Which stores.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "memory,sqlite,postgres,mysql,redis")]
     stores: Vec<Store>,
+    /// Only these others beside ours, such as `pgmq,graphile_worker`; a tuned one goes by the name of the queue.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
     /// How many rounds; the median counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -65,10 +73,10 @@ struct Amount {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Arguments { stores, rounds, jobs, single, mysql, json } = Arguments::parse();
+    let Arguments { stores, only, rounds, jobs, single, mysql, json } = Arguments::parse();
     ensure!(rounds > 0 && jobs > 0, "there is nothing to measure");
     let amount = Amount { jobs, single };
-    let mut table = Table::default();
+    let mut table = Table::only(only);
     for store in stores {
         let server = match store {
             Store::Postgres => Some(Server::start_durable(Kind::Postgres)?),
@@ -82,7 +90,7 @@ async fn main() -> Result<()> {
             match store {
                 Store::Memory => memory(&mut table, amount).await?,
                 Store::Sqlite => sqlite(&mut table, amount).await?,
-                Store::Postgres => postgres(&mut table, amount, url, round).await?,
+                Store::Postgres => postgres(&mut table, amount, url).await?,
                 Store::Mysql => on_mysql(&mut table, amount, url).await?,
                 Store::Redis => on_redis(&mut table, amount, url).await?,
             }
@@ -94,7 +102,7 @@ async fn main() -> Result<()> {
 async fn memory(table: &mut Table, amount: Amount) -> Result<()> {
     let ours = ours::measure("memory:", amount, ours::Tuning::Defaults).await?;
     table.add("memory", "taskwright", ours);
-    table.compare("memory", "apalis", apalis::memory(amount).await);
+    table.compare("memory", "apalis", apalis::memory(amount)).await;
     Ok(())
 }
 
@@ -104,24 +112,36 @@ async fn sqlite(table: &mut Table, amount: Amount) -> Result<()> {
         let store = format!("sqlite, {synchronous}");
         let url = format!("sqlite:{}?synchronous={synchronous}", folder.path().join("ours.db").display());
         table.add(&store, "taskwright", ours::measure(&url, amount, ours::Tuning::Defaults).await?);
-        let theirs = apalis::sqlite(&folder.path().join("apalis.db"), synchronous, amount).await;
-        table.compare(&store, "apalis-sqlite", theirs);
+        let file = folder.path().join("apalis.db");
+        table.compare(&store, "apalis-sqlite", apalis::sqlite(&file, synchronous, amount)).await;
         if synchronous == "normal" {
-            table.compare(&store, "effectum", outside::effectum(&folder.path().join("effectum.db"), amount).await);
+            let file = folder.path().join("effectum.db");
+            table.compare(&store, "effectum", outside::effectum(&file, amount)).await;
         }
     }
     Ok(())
 }
 
-async fn postgres(table: &mut Table, amount: Amount, url: &str, round: usize) -> Result<()> {
-    let defaults = format!("{url}?schema=defaults{round}");
-    table.add("postgres", "taskwright", ours::measure(&defaults, amount, ours::Tuning::Defaults).await?);
-    let tuned = format!("{url}?schema=tuned{round}");
-    table.add("postgres", "taskwright, tuned", ours::measure(&tuned, amount, ours::Tuning::Far).await?);
-    table.compare("postgres", "graphile_worker, tuned", graphile::measure(url, amount).await);
-    table.compare("postgres", "apalis-postgres", apalis::postgres(url, amount, apalis::Locks::Taken).await);
-    let no_locks = apalis::postgres(url, amount, apalis::Locks::Passed).await;
-    table.compare("postgres", "apalis-postgres, no locks", no_locks);
+async fn postgres(table: &mut Table, amount: Amount, url: &str) -> Result<()> {
+    const STORE: &str = "postgres";
+    let empty = || work::empty_postgres(url);
+    for (name, tuning) in [("taskwright", ours::Tuning::Defaults), ("taskwright, tuned", ours::Tuning::Far)] {
+        table.add(STORE, name, ours::measure(&empty().await?, amount, tuning).await?);
+    }
+    for (name, consumers, ending) in [
+        ("pgmq, read and delete", 1, Ending::Deleted),
+        ("pgmq, read and delete, 4 consumers", 4, Ending::Deleted),
+        ("pgmq, read and archive", 1, Ending::Archived),
+    ] {
+        let measured = async { pgmq::measure(&empty().await?, amount, consumers, ending).await };
+        table.compare(STORE, name, measured).await;
+    }
+    let measured = async { graphile::measure(&empty().await?, amount).await };
+    table.compare(STORE, "graphile_worker, tuned", measured).await;
+    for (name, locks) in [("apalis-postgres", Locks::Taken), ("apalis-postgres, no locks", Locks::Passed)] {
+        let measured = async { apalis::postgres(&empty().await?, amount, locks).await };
+        table.compare(STORE, name, measured).await;
+    }
     Ok(())
 }
 
@@ -129,7 +149,7 @@ async fn on_mysql(table: &mut Table, amount: Amount, url: &str) -> Result<()> {
     let ours = work::empty_database(url, "taskwright_peers").await?;
     table.add("mysql", "taskwright", ours::measure(&ours, amount, ours::Tuning::Defaults).await?);
     let theirs = work::empty_database(url, "peers").await?;
-    table.compare("mysql", "apalis-mysql", outside::apalis_mysql(&theirs, amount).await);
+    table.compare("mysql", "apalis-mysql", outside::apalis_mysql(&theirs, amount)).await;
     Ok(())
 }
 
@@ -137,14 +157,14 @@ async fn on_redis(table: &mut Table, amount: Amount, url: &str) -> Result<()> {
     work::flush(url).await?;
     table.add("redis", "taskwright", ours::measure(url, amount, ours::Tuning::Defaults).await?);
     work::flush(url).await?;
-    table.compare("redis", "bullmq", outside::bullmq(url, amount).await);
+    table.compare("redis", "bullmq", outside::bullmq(url, amount)).await;
     work::flush(url).await?;
-    table.compare("redis", "rusty-sidekiq", sidekiq::measure(url, amount).await);
+    table.compare("redis", "rusty-sidekiq", sidekiq::measure(url, amount)).await;
     work::flush(url).await?;
-    table.compare("redis", "oxana", oxana::measure(url, amount).await);
-    for (name, locks) in [("apalis-redis", apalis::Locks::Taken), ("apalis-redis, no locks", apalis::Locks::Passed)] {
+    table.compare("redis", "oxana", oxana::measure(url, amount)).await;
+    for (name, locks) in [("apalis-redis", Locks::Taken), ("apalis-redis, no locks", Locks::Passed)] {
         work::flush(url).await?;
-        table.compare("redis", name, apalis::redis(url, amount, locks).await);
+        table.compare("redis", name, apalis::redis(url, amount, locks)).await;
     }
     Ok(())
 }

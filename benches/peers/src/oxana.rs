@@ -72,8 +72,7 @@ pub(crate) async fn measure(url: &str, amount: Amount) -> Result<Rates> {
     let runtime = runtime.exit_when_processed(u64::try_from(jobs)?);
     let began = Instant::now();
     let running = tokio::spawn(runtime.run());
-    work::all_ran().await?;
-    let drain = per_second(jobs, began);
+    let drain = work::drained(began).await?;
     running.await??;
     Ok(Rates { bulk, one, drain })
 }

@@ -52,8 +52,7 @@ pub(crate) async fn measure(url: &str, amount: Amount) -> Result<Rates> {
     let stop = processor.get_cancellation_token();
     let began = Instant::now();
     let running = tokio::spawn(processor.run());
-    work::all_ran().await?;
-    let drain = per_second(jobs, began);
+    let drain = work::drained(began).await?;
     stop.cancel();
     running.await?;
     Ok(Rates { bulk, one, drain })

@@ -6,15 +6,20 @@ use anyhow::{Context, Result};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use serde_json::json;
 
+use crate::rivals;
 use crate::work::Rates;
 
-/// What ours is to reach of others: how it is tuned, where, beside whom, and what of it.
-const FLOORS: &[(&str, &str, &str, Way, f64)] = &[
+/// What ours is to reach of others: where, how it is tuned, beside whom, in which way, and how many times as fast.
+type Floor = (&'static str, &'static str, &'static str, Way, f64);
+
+const FLOORS: &[Floor] = &[
     ("memory", "taskwright", "apalis", Way::Drain, 0.5),
     ("sqlite", "taskwright", "apalis-sqlite", Way::Drain, 3.0),
     ("sqlite", "taskwright", "effectum", Way::Drain, 3.0),
     ("postgres", "taskwright, tuned", "graphile_worker, tuned", Way::Drain, 2.0),
     ("postgres", "taskwright", "graphile_worker, tuned", Way::Drain, 1.2),
+    ("postgres", "taskwright", "pgmq, read and delete", Way::Drain, 1.2),
+    ("postgres", "taskwright", "pgmq, read and delete, 4 consumers", Way::Drain, 1.2),
     ("mysql", "taskwright", "apalis-mysql", Way::Drain, 3.0),
     ("redis", "taskwright", "bullmq", Way::Drain, 2.0),
     ("redis", "taskwright", "bullmq", Way::Bulk, 1.5),
@@ -56,20 +61,30 @@ impl Way {
 }
 
 /// The rates of each queue on each store, once a round.
-#[derive(Default)]
-pub(crate) struct Table(Vec<(String, String, Vec<Rates>)>);
+pub(crate) struct Table {
+    /// The others that are measured; empty for all.
+    only: Vec<String>,
+    rates: Vec<(String, String, Vec<Rates>)>,
+}
 
 impl Table {
+    pub(crate) fn only(only: Vec<String>) -> Self {
+        Self { only, rates: Vec::new() }
+    }
+
     pub(crate) fn add(&mut self, store: &str, queue: &str, rates: Rates) {
-        match self.0.iter_mut().find(|(at, who, _)| at == store && who == queue) {
+        match self.rates.iter_mut().find(|(at, who, _)| at == store && who == queue) {
             Some((_, _, rounds)) => rounds.push(rates),
-            None => self.0.push((store.to_owned(), queue.to_owned(), vec![rates])),
+            None => self.rates.push((store.to_owned(), queue.to_owned(), vec![rates])),
         }
     }
 
-    /// Another queue, which may have failed.
-    pub(crate) fn compare(&mut self, store: &str, queue: &str, rates: Result<Rates>) {
-        match rates {
+    /// Measures another queue, which may fail, unless others are asked for.
+    pub(crate) async fn compare(&mut self, store: &str, queue: &str, measured: impl Future<Output = Result<Rates>>) {
+        if !self.asks_for(queue) {
+            return;
+        }
+        match measured.await {
             Ok(rates) => self.add(store, queue, rates),
             Err(error) => eprintln!("{store}, {queue}: not measured: {error:#}"),
         }
@@ -80,16 +95,24 @@ impl Table {
         let mut figures = Vec::new();
         let mut table = comfy_table::Table::new();
         let ways = Way::ALL.map(Way::title);
-        table.load_style(UTF8_BORDERS_ONLY).set_header(["store", "queue", ways[0], ways[1], ways[2]]);
-        for (store, queue, rounds) in &self.0 {
+        table.load_style(UTF8_BORDERS_ONLY).set_header(["store", "queue", "version", ways[0], ways[1], ways[2]]);
+        for (store, queue, rounds) in &self.rates {
             let rates = Way::ALL.map(|way| median(rounds, way));
             let [bulk, one, drain] = rates.map(|rate| format!("{rate:.0} /s"));
-            table.add_row([store, queue, &bulk, &one, &drain]);
-            figures
-                .push(json!({ "store": store, "queue": queue, "bulk": rates[0], "one": rates[1], "drain": rates[2] }));
+            let version = rivals::about(queue).map_or("", |(version, _)| version);
+            table.add_row([store, queue, version, &bulk, &one, &drain]);
+            let (version, kept) = rivals::about(queue).unzip();
+            let [bulk, one, drain] = rates;
+            figures.push(json!({
+                "store": store, "queue": queue, "version": version, "kept": kept,
+                "bulk": bulk, "one": one, "drain": drain,
+            }));
         }
         println!("{table}");
         println!("{}", self.ratios());
+        for (store, own, other, way, floor) in FLOORS.iter().filter(|floor| self.wants(floor)) {
+            println!("not judged: {store}, {own}, {} of {floor:.1} x {other}", way.title());
+        }
         println!("no-op jobs with a payload of 100 bytes; medians of the rounds");
         let written = json.parent().map_or(Ok(()), std::fs::create_dir_all);
         let written = written.and_then(|()| std::fs::write(json, serde_json::to_string_pretty(&figures)?));
@@ -98,13 +121,23 @@ impl Table {
         Ok(())
     }
 
+    /// Whether a floor is of a store and a queue that were to be measured, and can't be judged.
+    fn wants(&self, (store, own, other, ..): &Floor) -> bool {
+        let measured = |who: &str| self.rates.iter().any(|(at, queue, _)| at.starts_with(store) && queue == who);
+        measured(own) && !measured(other) && self.asks_for(other)
+    }
+
+    fn asks_for(&self, queue: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == rivals::name(queue))
+    }
+
     /// Ours beside each other one.
     fn ratios(&self) -> comfy_table::Table {
         let mut table = comfy_table::Table::new();
         table.load_style(UTF8_BORDERS_ONLY).set_header(["store", "ours", "what", "beside", "ratio", "floor", ""]);
         let ours = |who: &str| who.starts_with("taskwright");
-        for (store, own, rounds) in self.0.iter().filter(|(_, who, _)| ours(who)) {
-            for (_, other, theirs) in self.0.iter().filter(|(at, who, _)| at == store && !ours(who)) {
+        for (store, own, rounds) in self.rates.iter().filter(|(_, who, _)| ours(who)) {
+            for (_, other, theirs) in self.rates.iter().filter(|(at, who, _)| at == store && !ours(who)) {
                 for way in Way::ALL {
                     let ratio = median(rounds, way) / median(theirs, way);
                     let floor = FLOORS.iter().find(|(at, who, beside, of, _)| {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use sqlx::{Connection, MySqlConnection};
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection};
 use tokio::sync::Notify;
 
 /// Jobs a second, each way.
@@ -39,8 +39,11 @@ static WANTED: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 static ALL_RAN: Notify = Notify::const_new();
 
-/// How long a queue may take before it counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// How long no job may run before a queue counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a queue is watched. One that is slower is judged by what has run until then.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// A job ran.
 pub(crate) fn ran() {
@@ -55,12 +58,23 @@ pub(crate) fn expect(jobs: usize) {
     WANTED.store(jobs, Ordering::Relaxed);
 }
 
-/// Waits until as many jobs ran as were expected.
-pub(crate) async fn all_ran() -> Result<()> {
-    if tokio::time::timeout(PATIENCE, ALL_RAN.notified()).await.is_err() {
-        bail!("only {} of {} jobs ran", RAN.load(Ordering::Relaxed), WANTED.load(Ordering::Relaxed));
+/// The rate at which the jobs ran that were expected, or as many of them as did while it was watched.
+pub(crate) async fn drained(began: Instant) -> Result<f64> {
+    let mut ran = 0;
+    loop {
+        if tokio::time::timeout(PATIENCE, ALL_RAN.notified()).await.is_ok() {
+            return Ok(per_second(WANTED.load(Ordering::Relaxed), began));
+        }
+        let before = std::mem::replace(&mut ran, RAN.load(Ordering::Relaxed));
+        let few = format!("only {ran} of {} jobs ran within {:.0?}", WANTED.load(Ordering::Relaxed), began.elapsed());
+        if ran == before {
+            bail!(few);
+        }
+        if began.elapsed() >= LONGEST {
+            eprintln!("its rate is of a part: {few}");
+            return Ok(per_second(ran, began));
+        }
     }
-    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 jobs")]
@@ -76,11 +90,27 @@ pub(crate) async fn flush(url: &str) -> Result<()> {
 
 /// An empty database of that name on the server of a MySQL URL.
 pub(crate) async fn empty_database(url: &str, name: &str) -> Result<String> {
-    let (server, _) = url.rsplit_once('/').with_context(|| format!("`{url}` names no database"))?;
     let mut db = MySqlConnection::connect(url).await?;
     for statement in ["DROP DATABASE IF EXISTS", "CREATE DATABASE"] {
-        sqlx::query(sqlx::AssertSqlSafe(format!("{statement} `{name}`"))).execute(&mut db).await?;
+        sqlx::query(AssertSqlSafe(format!("{statement} `{name}`"))).execute(&mut db).await?;
     }
     db.close().await?;
+    beside(url, name)
+}
+
+/// The only database on the server of a Postgres URL beside that one, with nothing of the last one left to be done.
+pub(crate) async fn empty_postgres(url: &str) -> Result<String> {
+    const NAME: &str = "peers";
+    let mut db = PgConnection::connect(url).await?;
+    for statement in ["DROP DATABASE IF EXISTS peers WITH (FORCE)", "CREATE DATABASE peers", "CHECKPOINT"] {
+        sqlx::query(statement).execute(&mut db).await?;
+    }
+    db.close().await?;
+    beside(url, NAME)
+}
+
+/// Another database on the server of a URL.
+fn beside(url: &str, name: &str) -> Result<String> {
+    let (server, _) = url.rsplit_once('/').with_context(|| format!("`{url}` names no database"))?;
     Ok(format!("{server}/{name}"))
 }
