@@ -44,7 +44,7 @@ pub(crate) async fn measure(report: &mut Report, scale: &Scale, store: &Store) -
 }
 
 /// Each dispatch waits for the one before.
-async fn one_at_a_time(client: &Client, jobs: usize) -> Result<f64> {
+pub(crate) async fn one_at_a_time(client: &Client, jobs: usize) -> Result<f64> {
     let began = Instant::now();
     for _ in 0..jobs {
         client.dispatch(Noop::sample()).await?;
@@ -60,14 +60,14 @@ async fn together(client: &Client, jobs: usize) -> Result<f64> {
     Ok(per_second(jobs, began))
 }
 
-async fn many(client: &Client, jobs: usize, options: impl Fn(Noop) -> Dispatch<Noop>) -> Result<f64> {
+pub(crate) async fn many(client: &Client, jobs: usize, options: impl Fn(Noop) -> Dispatch<Noop>) -> Result<f64> {
     let began = Instant::now();
     client.dispatch_many((0..jobs).map(|_| options(Noop::sample()))).await?;
     Ok(per_second(jobs, began))
 }
 
 /// Runs everything that waits: claim, decode, execute, settle.
-async fn drain(client: &Client, scale: &Scale) -> Result<f64> {
+pub(crate) async fn drain(client: &Client, scale: &Scale) -> Result<f64> {
     let mut options = WorkerOptions { drain: true, ..WorkerOptions::default() };
     options.prefetch = scale.prefetch.unwrap_or(options.prefetch);
     let worker = worker(client, Registry::new().with::<Noop>()?, States::default(), options)?;

@@ -5,6 +5,7 @@
 mod codec;
 mod engine;
 mod floors;
+mod growth;
 mod idle;
 mod latency;
 mod machine;
@@ -32,15 +33,18 @@ use crate::sites::{Kind, Store};
 struct Arguments {
     #[command(flatten)]
     scale: Scale,
-    /// Where the figures go as JSON.
-    #[arg(long, default_value = "target/bench.json")]
-    json: PathBuf,
+    /// Where the figures go as JSON: `target/bench.json`, or `target/growth.json` of `growth`.
+    #[arg(long, global = true)]
+    json: Option<PathBuf>,
     /// A folder for `numbers.md` and `numbers.svg`: the page of all figures and its plot.
     #[arg(long)]
     page: Option<PathBuf>,
     /// What `bench peers` has written, for that page.
     #[arg(long, default_value = "target/peers.json")]
     peers: PathBuf,
+    /// What `bench growth` has written, for that page.
+    #[arg(long, default_value = growth::JSON)]
+    growth: PathBuf,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -48,18 +52,18 @@ struct Arguments {
 /// How much is measured.
 #[derive(clap::Args)]
 struct Scale {
-    /// Which stores: all, each server started for it alone with its usual durability; names of some, or URLs. Workers are
-    /// killed on `sqlite-full`.
-    #[arg(long, value_delimiter = ',', default_values = Kind::ALL.map(Kind::name))]
+    /// Which stores, instead of all or those that matter: names, each server started for it alone with its usual
+    /// durability, or URLs. Workers are killed on `sqlite-full`.
+    #[arg(long, global = true, value_delimiter = ',')]
     stores: Vec<String>,
     /// How many rounds of throughput; the median counts.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, global = true, default_value_t = 3)]
     rounds: usize,
     /// How many jobs a round of bulk work has in memory; stores that are slower do a part of them.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, global = true, default_value_t = 100_000)]
     jobs: usize,
     /// How many jobs are dispatched one at a time.
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, global = true, default_value_t = 2_000)]
     single: usize,
     /// How many times latency is taken.
     #[arg(long, default_value_t = 500)]
@@ -90,6 +94,8 @@ enum Role {
         #[arg(long, default_value_t = 1_000)]
         load: usize,
     },
+    /// Measures what a job costs when more of everything is there: jobs, workers, queues, distance.
+    Growth(growth::Growing),
     /// Compares 64 writers on Postgres with and without notifications.
     Writers,
     /// Runs a worker that has nothing to do.
@@ -98,50 +104,57 @@ enum Role {
     /// Runs a worker that takes a job and never ends it.
     #[command(hide = true)]
     Holder { url: String, lease: u64 },
+    /// Runs a worker until nothing waits, once it is told to begin.
+    #[command(hide = true)]
+    Drainer { url: String },
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Arguments { scale, json, page, peers, role } = Arguments::parse();
+    let Arguments { scale, json, page, peers, growth, role } = Arguments::parse();
+    let every = || stores(&scale, &Kind::ALL);
     match role {
         Some(Role::Idle { url }) => idle::idle(&url).await,
         Some(Role::Holder { url, lease }) => rescue::hold(&url, Duration::from_millis(lease)).await,
-        Some(Role::Rescue { lease }) => rescue::check(&scale, &stores(&scale)?, lease).await,
-        Some(Role::Pinned { time, load }) => pinned::measure(&stores(&scale)?, time, load).await,
-        Some(Role::Writers) => writers::measure(&scale, &stores(&scale)?).await,
+        Some(Role::Rescue { lease }) => rescue::check(&scale, &every()?, lease).await,
+        Some(Role::Pinned { time, load }) => pinned::measure(&every()?, time, load).await,
+        Some(Role::Writers) => writers::measure(&scale, &every()?).await,
+        Some(Role::Drainer { url }) => growth::drainer(&url).await,
+        Some(Role::Growth(growing)) => {
+            let stores = stores(&scale, &growth::STORES)?;
+            growth::measure(&scale, &growing, &stores, &json.unwrap_or_else(|| growth::JSON.into())).await
+        }
         None => {
-            let report = measure(&scale).await?;
-            report.publish(&json)?;
-            page.map_or(Ok(()), |folder| page::write(&report, &folder, &peers))
+            let report = measure(&scale, &every()?).await?;
+            report.publish(&json.unwrap_or_else(|| "target/bench.json".into()))?;
+            page.map_or(Ok(()), |folder| page::write(&report, &folder, &peers, &growth))
         }
     }
 }
 
-/// Those that are asked for and can be had.
-fn stores(scale: &Scale) -> anyhow::Result<Vec<Store>> {
-    let mut stores = Vec::new();
-    for text in &scale.stores {
-        stores.extend(Store::open(text)?);
-    }
-    Ok(stores)
+/// Those that are asked for, or else these, and can be had.
+fn stores(scale: &Scale, usual: &[Kind]) -> anyhow::Result<Vec<Store>> {
+    let usual = usual.iter().map(|kind| kind.name());
+    let asked = scale.stores.iter().map(String::as_str);
+    let names: Vec<_> = if scale.stores.is_empty() { usual.collect() } else { asked.collect() };
+    Ok(names.into_iter().map(Store::open).collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
-async fn measure(scale: &Scale) -> anyhow::Result<Report> {
+async fn measure(scale: &Scale, stores: &[Store]) -> anyhow::Result<Report> {
     let mut report = Report::default();
-    let stores = stores(scale)?;
-    for store in &stores {
+    for store in stores {
         let version = servers::version(store).await?;
         report.versions.extend(version.map(|version| (store.name().to_owned(), version)));
     }
     for round in 1..=scale.rounds {
         codec::measure(&mut report, scale)?;
-        for store in &stores {
+        for store in stores {
             eprintln!("throughput of {}, round {round} of {}", store.name(), scale.rounds);
             raw::measure(&mut report, scale, store).await?;
             engine::measure(&mut report, scale, store).await?;
         }
     }
-    for store in &stores {
+    for store in stores {
         eprintln!("latency of {}", store.name());
         latency::measure(&mut report, scale, store).await?;
         eprintln!("idle cost of {}", store.name());

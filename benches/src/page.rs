@@ -28,8 +28,8 @@ struct Peer {
     drain: f64,
 }
 
-/// Writes `numbers.md` and `numbers.svg` into a folder, with what `bench peers` wrote, if it did.
-pub(crate) fn write(report: &Report, folder: &Path, peers: &Path) -> Result<()> {
+/// Writes `numbers.md` and `numbers.svg` into a folder, with what `bench peers` and `bench growth` wrote, if they did.
+pub(crate) fn write(report: &Report, folder: &Path, peers: &Path, growth: &Path) -> Result<()> {
     let figures = report.figures();
     let peers: Vec<Peer> = match fs::read(peers) {
         Ok(text) => serde_json::from_slice(&text).with_context(|| format!("{} is not its JSON", peers.display()))?,
@@ -41,6 +41,7 @@ pub(crate) fn write(report: &Report, folder: &Path, peers: &Path) -> Result<()> 
         .replace("{versions}", &versions.join("; "))
         .replace("{floors}", floors(&figures).trim_end())
         .replace("{peers}", beside(&peers).trim_end())
+        .replace("{growth}", crate::growth::section(growth)?.trim_end())
         .replace("{figures}", every(&figures).trim_end());
     for (name, text) in [("numbers.md", page), ("numbers.svg", plot(&figures))] {
         let file = folder.join(name);
@@ -170,12 +171,16 @@ mod tests {
             {"store":"memory","queue":"other","version":"1.2","kept":"nothing","bulk":1.0,"one":1.0,"drain":500.0},
             {"store":"memory","queue":"other, tuned","version":"1.2","kept":"nothing","bulk":1.0,"one":1.0,"drain":500.0}]"#;
         fs::write(&peers, told).unwrap();
-        write(&report, folder.path(), &peers).unwrap();
+        let growth = folder.path().join("growth.json");
+        let told = r#"[{"store":"redis","axis":"late","at":1,"way":"one","values":[5.0],"value":5.0,"ratio":0.5}]"#;
+        fs::write(&growth, told).unwrap();
+        write(&report, folder.path(), &peers, &growth).unwrap();
         let page = fs::read_to_string(folder.path().join("numbers.md")).unwrap();
         for part in [
             "| memory | drain through the engine | 200 jobs/s | 100 jobs/s | 300 jobs/s |",
             "| memory | drain through the engine | 0.50 x raw: spawn, under a semaphore | 0.60 | missed by 17 % |",
             "| memory | other | 1 /s (ours 3.00 x) | 1 /s (ours 2.00 x) | 500 /s (ours 2.00 x) |",
+            "| redis | dispatch, one after the other | 1 ms of network each way | 5 jobs/s | 0.50 |  |  |",
             "postgres: 15.1",
         ] {
             assert!(page.contains(part), "{page}");

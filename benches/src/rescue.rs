@@ -9,8 +9,8 @@ use taskwright::context::States;
 use taskwright::registry::Registry;
 use taskwright::worker::WorkerOptions;
 use taskwright::{Client, Shutdown};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{ChildStdout, Command};
 use tokio::sync::mpsc;
 
 use crate::Scale;
@@ -96,25 +96,40 @@ fn holder(client: &Client, fate: Fate, lease: Duration) -> Result<taskwright::Wo
 }
 
 /// This program in another process; it ends with this one.
-pub(crate) struct Child(tokio::process::Child);
+pub(crate) struct Child {
+    process: tokio::process::Child,
+    output: Lines<BufReader<ChildStdout>>,
+}
 
 impl Child {
     /// Starts a role, and waits until it says that it is ready.
     pub(crate) async fn start(role: &[&str]) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        let mut child = command.args(role).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let output = child.stdout.take().context("the child has no output")?;
-        let line = BufReader::new(output).lines().next_line().await?;
-        ensure!(line.as_deref() == Some(HOLDING), "{role:?} said {line:?}");
-        Ok(Self(child))
+        command.args(role).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn()?;
+        let output = process.stdout.take().context("the child has no output")?;
+        let mut child = Self { process, output: BufReader::new(output).lines() };
+        let line = child.line().await?;
+        ensure!(line == HOLDING, "{role:?} said {line:?}");
+        Ok(child)
     }
 
     pub(crate) fn id(&self) -> u32 {
-        self.0.id().unwrap_or_default()
+        self.process.id().unwrap_or_default()
+    }
+
+    /// Closes what the child reads, which tells it to begin.
+    pub(crate) fn begin(&mut self) {
+        self.process.stdin.take();
+    }
+
+    /// What the child says next.
+    pub(crate) async fn line(&mut self) -> Result<String> {
+        self.output.next_line().await?.context("the child has ended")
     }
 
     /// `kill -9`, without a chance to say goodbye.
     pub(crate) async fn kill(mut self) -> Result<()> {
-        Ok(self.0.kill().await?)
+        Ok(self.process.kill().await?)
     }
 }

@@ -1,7 +1,10 @@
 //! The tasks that are measured.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use taskwright::Shutdown;
 use taskwright::prelude::*;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -19,6 +22,46 @@ impl Noop {
     /// A job's worth of data: what is left of the payload beside the name of the field and two lengths.
     pub(crate) fn sample() -> Self {
         Self::new("x".repeat(Self::PAYLOAD - "data".len() - 4))
+    }
+}
+
+/// How many jobs are still to run, and what ends the worker when they have.
+pub(crate) struct Countdown {
+    left: AtomicUsize,
+    shutdown: Shutdown,
+    ended: OnceLock<Instant>,
+}
+
+impl Countdown {
+    pub(crate) fn new(jobs: usize, shutdown: Shutdown) -> Self {
+        Self { left: AtomicUsize::new(jobs), shutdown, ended: OnceLock::new() }
+    }
+
+    /// When the last of the jobs ran.
+    pub(crate) fn ended(&self) -> Option<Instant> {
+        self.ended.get().copied()
+    }
+
+    fn count(&self) {
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let _ = self.ended.set(Instant::now());
+            self.shutdown.stop();
+        }
+    }
+}
+
+/// Counts down, with a payload of 100 bytes.
+#[task(name = "bench.counted")]
+#[expect(clippy::unused_async, reason = "a plain function runs on the pool for blocking work")]
+pub(crate) async fn counted(data: String, #[state] countdown: &Arc<Countdown>) {
+    drop(data);
+    countdown.count();
+}
+
+impl Counted {
+    /// As large as a [`Noop`].
+    pub(crate) fn sample() -> Self {
+        Self::new(Noop::sample().data)
     }
 }
 

@@ -49,11 +49,10 @@ impl Place {
             (None, "sqlite") => file.clone(),
             (None, url) => url.to_owned(),
         };
-        let proxy = match address(&url) {
-            Some((_, target)) => Some(Proxy::start(target).await?),
-            None => None,
+        let (proxy, through) = match detour(&url).await? {
+            Some((proxy, through)) => (Some(proxy), through),
+            None => (None, url.clone()),
         };
-        let through = proxy.as_ref().map_or_else(|| url.clone(), |proxy| redirected(&url, proxy.address()));
         // A broker alone has no record of its jobs.
         let with_record = |url: String| if url.starts_with("amqp") { format!("{url} {file}") } else { url };
         let name = if backend.contains(':') { url.split(':').next().unwrap_or(backend) } else { backend };
@@ -127,6 +126,18 @@ impl Place {
         }
         tokio::time::sleep_until(until).await;
     }
+}
+
+/// A network of its own that leads to a URL's server, and the URL that goes through it; nothing for a file.
+///
+/// # Errors
+///
+/// When no port can be opened.
+pub async fn detour(url: &str) -> Result<Option<(Proxy, String)>> {
+    let Some((_, target)) = address(url) else { return Ok(None) };
+    let proxy = Proxy::start(target).await?;
+    let through = redirected(url, proxy.address());
+    Ok(Some((proxy, through)))
 }
 
 /// The host and port in a URL, as written and as an address.

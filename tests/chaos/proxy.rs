@@ -8,8 +8,9 @@ use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// How the network is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,8 +113,25 @@ async fn carry(mut near: TcpStream, target: SocketAddr, weather: watch::Receiver
     }
 }
 
+/// How many pieces are on their way at once, at the most.
+const UNDER_WAY: usize = 1_000;
+
 /// Carries bytes one way.
-async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut weather: watch::Receiver<Weather>) {
+async fn pump(from: ReadHalf<'_>, to: WriteHalf<'_>, weather: watch::Receiver<Weather>) {
+    let (sender, pieces) = mpsc::channel(UNDER_WAY);
+    let sending = async {
+        send(from, sender, weather).await;
+        // What is under way still arrives.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = sending => {}
+        () = deliver(pieces, to) => {}
+    }
+}
+
+/// Puts what comes on its way, with the moment at which it is to arrive.
+async fn send(mut from: ReadHalf<'_>, sender: mpsc::Sender<(Instant, Vec<u8>)>, mut weather: watch::Receiver<Weather>) {
     let mut piece = vec![0; 64 << 10];
     loop {
         let Ok(length @ 1..) = from.read(&mut piece).await else { return };
@@ -121,10 +139,17 @@ async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut weather: watch:
         let Ok(now) = weather.wait_for(|weather| *weather != Weather::Silent).await.map(|weather| *weather) else {
             return;
         };
-        if let Weather::Late(late) = now {
-            tokio::time::sleep(late).await;
+        let late = if let Weather::Late(late) = now { late } else { Duration::ZERO };
+        if sender.send((Instant::now() + late, piece[..length].to_vec())).await.is_err() {
+            return;
         }
-        if to.write_all(&piece[..length]).await.is_err() {
+    }
+}
+
+async fn deliver(mut pieces: mpsc::Receiver<(Instant, Vec<u8>)>, mut to: WriteHalf<'_>) {
+    while let Some((due, piece)) = pieces.recv().await {
+        tokio::time::sleep_until(due).await;
+        if to.write_all(&piece).await.is_err() {
             return;
         }
     }
@@ -164,6 +189,16 @@ mod tests {
     async fn in_clear_weather_everything_arrives() {
         let (_proxy, mut connection, _echoing) = setup().await;
         assert_eq!(echo(&mut connection).await.unwrap(), *b"hello");
+    }
+
+    #[tokio::test]
+    async fn what_is_late_is_not_early_either_way() {
+        const LATE: Duration = Duration::from_millis(20);
+        let (proxy, mut connection, _echoing) = setup().await;
+        proxy.change(Weather::Late(LATE));
+        let began = Instant::now();
+        assert_eq!(echo(&mut connection).await.unwrap(), *b"hello");
+        assert!(began.elapsed() >= 2 * LATE, "it was early");
     }
 
     #[tokio::test]
