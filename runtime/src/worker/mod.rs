@@ -318,8 +318,9 @@ async fn work(worker: &Shared, slots: &mut JoinSet<()>) {
     limits::configure(worker).await;
     fetch::run(worker).await;
     worker.health.stopping();
-    worker.give_back_waiting(Return::Stopping).await;
+    // In this order, so that no job is left on its way to a slot that ends.
     worker.slots.close();
+    worker.give_back_waiting(Return::Stopping).await;
     tokio::select! {
         biased;
         () = all_ended(slots) => {}

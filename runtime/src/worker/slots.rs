@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, TryAcquireError};
 use tokio::time::Instant;
 
 use super::lease::Held;
@@ -24,7 +24,7 @@ pub(crate) struct Fetched {
 pub(crate) struct Slots {
     /// Jobs in the order claimed. Locked for moves only, never across an await.
     waiting: Mutex<Waiting>,
-    /// One permit for each job in `waiting`; closed when no more will come.
+    /// One permit for each job in `waiting`; closed when slots are to take no more.
     ready: Semaphore,
     /// Jobs fetched and not yet ended: those waiting and those running.
     in_hand: AtomicUsize,
@@ -98,7 +98,12 @@ impl Slots {
 
     /// A job that no slot has taken yet, to be given back.
     pub(crate) fn take_back(&self) -> Option<Fetched> {
-        self.ready.try_acquire().ok()?.forget();
+        match self.ready.try_acquire() {
+            Ok(permit) => permit.forget(),
+            // A permit that was on its way to a slot is lost, and its job is still here.
+            Err(TryAcquireError::Closed) => {}
+            Err(TryAcquireError::NoPermits) => return None,
+        }
         self.pop()
     }
 
@@ -161,7 +166,7 @@ impl Slots {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).since.map(|since| since.elapsed())
     }
 
-    /// No more jobs will come: slots end when none are waiting.
+    /// Slots take no more jobs and end; what still waits is to be taken back.
     pub(crate) fn close(&self) {
         self.ready.close();
     }
@@ -170,5 +175,53 @@ impl Slots {
     fn count(&self, queue: &Name, change: impl FnOnce(&AtomicUsize) -> usize) -> bool {
         let limited = self.limited.get(queue);
         limited.map(|queue| change(&queue.in_hand)).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use futures_util::FutureExt;
+
+    use super::super::lease::Leases;
+    use super::*;
+    use crate::codec::{Codec, Payload};
+    use crate::job::{JobId, JobSpec, Lease, NewJob, When, WorkerId};
+    use crate::policy::Backoff;
+    use crate::time::Timestamp;
+
+    fn claimed() -> (Lease, Job) {
+        let spec = JobSpec {
+            id: JobId::new(),
+            task: Name::new("test").unwrap(),
+            queue: Name::new("test").unwrap(),
+            payload: Payload::encode(Codec::Json, &7).unwrap(),
+            priority: 0,
+            max_attempts: 1,
+            timeout: None,
+            backoff: Backoff::DEFAULT,
+            keep_result: None,
+            unique: None,
+            limits: Vec::new(),
+            headers: BTreeMap::new(),
+            tags: Vec::new(),
+            parent: None,
+        };
+        let new = NewJob { spec: Arc::new(spec), due: When::NOW, expires: None };
+        let job = Job::received(&new, Timestamp::from_micros(1));
+        (Lease { job: job.id(), attempt: 1, worker: WorkerId::new(), token: 1 }, job)
+    }
+
+    #[test]
+    fn a_job_on_its_way_to_a_slot_is_taken_back_when_slots_close() {
+        let slots = Slots::new(&WorkerOptions::default());
+        let mut slot = Box::pin(slots.next());
+        assert!(slot.as_mut().now_or_never().is_none());
+        slots.add(Leases::default().take(vec![claimed()]));
+        slots.close();
+        assert!(slots.take_back().is_some());
+        assert!(slot.now_or_never().unwrap().is_none());
+        assert!(slots.take_back().is_none());
     }
 }
