@@ -17,6 +17,7 @@ fn help_lists_every_command_and_those_that_the_program_adds() {
         "workers",
         "migrate",
         "doctor",
+        "bench",
         "config",
         "completions",
     ];
@@ -27,6 +28,7 @@ fn help_lists_every_command_and_those_that_the_program_adds() {
 #[test]
 fn help_of_one_command_names_its_options() {
     assert_has(&setup().run(&["worker", "--help"]).ok(), &["--queues", "--drain", "--health-addr", "--grace"]);
+    assert_has(&setup().run(&["bench", "--help"]).ok(), &["--jobs", "--samples", "--rate", "--for"]);
     assert_has(&setup().run(&["location", "--help"]).ok(), &["Print where the jobs are", "--fail"]);
     assert_has(&setup().run(&["config", "--help"]).ok(), &["TASKWRIGHT_RETENTION_DISCARDED", "Default: 30d"]);
 }

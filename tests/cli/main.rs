@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test, a panic is how a failure is told")]
 
+mod bench;
 mod commands;
 mod dispatch;
 mod help;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -86,6 +87,8 @@ pub(crate) enum Command {
     Migrate(MigrateArguments),
     /// Check that everything is in order, and say what to do where it is not
     Doctor,
+    /// Measure what the backend can do, in a queue of its own that is empty again afterwards
+    Bench(BenchArguments),
     /// Show the settings in force and where each came from
     #[command(after_long_help = settings_help())]
     Config,
@@ -127,7 +130,7 @@ pub(crate) struct DispatchArguments {
     pub(crate) queue: Option<Name>,
     /// How long to wait before it may start, such as `10m`
     #[arg(long, value_parser = parse_duration)]
-    pub(crate) delay: Option<std::time::Duration>,
+    pub(crate) delay: Option<Duration>,
     /// Higher goes first
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) priority: Option<i16>,
@@ -139,7 +142,7 @@ pub(crate) struct DispatchArguments {
     pub(crate) wait: bool,
     /// With --wait: give up waiting after this long; the job goes on
     #[arg(long, value_parser = parse_duration, requires = "wait")]
-    pub(crate) timeout: Option<std::time::Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -296,6 +299,29 @@ pub(crate) struct ChangeArguments {
     /// All jobs that it applies to; needed when neither ids nor a filter are given
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// How many jobs are dispatched from many callers, in bulk, and drained
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = at_least_one)]
+    pub(crate) jobs: usize,
+    /// How many jobs are dispatched one after the other, and how often an idle worker is woken
+    #[arg(long, value_name = "NUMBER", default_value_t = 500, value_parser = at_least_one)]
+    pub(crate) samples: usize,
+    /// Also dispatch so many jobs a second for a while, and tell how long they take to start
+    #[arg(long, value_name = "NUMBER", value_parser = at_least_one)]
+    pub(crate) rate: Option<usize>,
+    /// With --rate: how long, such as `1m`
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = parse_duration, requires = "rate")]
+    pub(crate) time: Duration,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=10_000_000).contains(&number) => Ok(number),
+        _ => Err("give a number from 1 to 10000000".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -24,6 +24,7 @@ use crate::settings::{Settings, Sources};
 mod added;
 mod args;
 mod arguments;
+mod bench;
 mod config;
 mod desk;
 mod dispatch;
@@ -188,6 +189,7 @@ async fn follow(program: Program, args: &[OsString], asked: Asked, desk: &mut De
         Command::Workers => workers::run(desk).await,
         Command::Migrate(arguments) => migrate::run(desk, arguments.action).await,
         Command::Doctor => doctor::run(desk).await,
+        Command::Bench(asked) => bench::run(desk, asked).await,
         Command::Config => config::run(desk),
         // They were printed before the program was wired.
         Command::Completions { .. } => Ok(Exit::Ok),
