@@ -8,13 +8,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use taskwright::backend::sql::postgres::Postgres;
-use taskwright::backend::{Backend, Hint, InTransaction, JobFilter, Pushed, Reap, Schema, Settled, Settlement};
-use taskwright::job::{Job, JobId, State, Until};
+use taskwright::backend::{Backend, Hint, InTransaction, JobFilter, Push, Pushed, Reap, Schema, Settled, Settlement};
+use taskwright::job::{BatchId, Job, JobId, State, Until};
 use taskwright::policy::Verdict;
 use taskwright::prelude::*;
 use taskwright::registry::Registry;
 use taskwright::testing::Draft;
-use taskwright::time::Clock;
+use taskwright::time::{Clock, Timestamp};
 use taskwright::worker::WorkerOptions;
 use taskwright::{Client, Error, ErrorKind, Name, Shutdown, Worker};
 use taskwright_tests::servers::{Kind, Server};
@@ -23,6 +23,10 @@ use crate::site::{
     claim, claim_some, complete, hear, keep_some, push_all, push_of, push_one, queue, says, tells_large_tokens_apart,
     works,
 };
+
+/// How many sessions of programs there are beside the one that asks.
+const OTHER_CLIENTS: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
+    AND pid <> pg_backend_pid()";
 
 /// A schema of its own on the server that all tests share.
 struct Site {
@@ -567,15 +571,13 @@ async fn the_script_creates_what_connecting_would() {
 /// F29.
 #[tokio::test]
 async fn a_claim_reads_no_finished_jobs_and_no_more_than_it_hands_out() {
-    const OTHERS: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
-        AND pid <> pg_backend_pid()";
     const READS: &str = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint
         FROM pg_stat_all_tables WHERE schemaname = 'taskwright'";
     let Some(server) = Server::private(Kind::Postgres) else { return };
     let mut db = PgConnection::connect(server.url()).await.unwrap();
     let mut reads = async || {
         // A session says what it read when it ends.
-        let ended = async { while db.fetch_one(OTHERS).await.unwrap().get::<i64, _>(0) > 0 {} };
+        let ended = async { while db.fetch_one(OTHER_CLIENTS).await.unwrap().get::<i64, _>(0) > 0 {} };
         tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap();
         db.fetch_one(READS).await.unwrap().get::<Option<i64>, _>(0).unwrap_or_default()
     };
@@ -606,6 +608,48 @@ async fn a_token_beyond_53_bits_is_exact() {
     site.run("ALTER TABLE SCHEMA_leases ALTER COLUMN id RESTART WITH 9007199254740993").await;
     tells_large_tokens_apart(&postgres).await;
     postgres.close().await.unwrap();
+}
+
+/// F19: what was deleted since the oldest open transaction began can't be cleaned away, and no claim walks past all of it
+/// for long.
+#[tokio::test]
+async fn an_open_transaction_makes_claims_read_no_more_than_now_and_then() {
+    const DEAD: i64 = 40_000;
+    const CLAIMS: i64 = 400;
+    const READS: &str = "SELECT idx_tup_read FROM pg_stat_all_indexes WHERE indexrelname = 'jobs_order'";
+    let Some(server) = Server::private(Kind::Postgres) else { return };
+    let postgres = Postgres::connect(server.url()).await.unwrap();
+    let mut pin = PgConnection::connect(server.url()).await.unwrap();
+    pin.execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    pin.execute("SELECT FROM pg_class").await.unwrap();
+    let old = || Draft::new(queue()).at(Timestamp::from_micros(0));
+    for _ in 0..DEAD / 10_000 {
+        let jobs = (0..10_000).map(|_| old().into()).collect();
+        postgres.push(&Push { batch: BatchId::new(), jobs }).await.unwrap();
+    }
+    let mut db = PgConnection::connect(server.url()).await.unwrap();
+    db.execute("DELETE FROM taskwright.jobs").await.unwrap();
+    // A session says what it did when it ends.
+    db.close().await.unwrap();
+    let mut db = PgConnection::connect(server.url()).await.unwrap();
+    let mut count = async |sql: &'static str| db.fetch_one(sql).await.unwrap().get::<i64, _>(0);
+    let before = count(READS).await;
+    postgres.push(&push_of(usize::try_from(CLAIMS).unwrap())).await.unwrap();
+    for _ in 0..CLAIMS {
+        assert_eq!(claim(&postgres, 1).await.unwrap().len(), 1);
+    }
+    // Far below what the last claim saw, which only a look at everything finds.
+    push_all(&postgres, [old()]).await.unwrap();
+    let found = async { while claim(&postgres, 10).await.unwrap().is_empty() {} };
+    tokio::time::timeout(Duration::from_secs(30), found).await.unwrap();
+    postgres.close().await.unwrap();
+    let ended = async { while count(OTHER_CLIENTS).await > 1 {} };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap();
+    let reads = count(READS).await - before;
+    // Each look at everything passes them twice: once for the priorities, once for the jobs.
+    assert!(reads < 2 * DEAD * CLAIMS / 3, "{reads} entries of the index read by {CLAIMS} claims");
+    assert!(reads > 2 * DEAD, "{reads} entries of the index read, as if nothing were dead");
+    pin.close().await.unwrap();
 }
 
 /// F20: whoever notifies in a transaction holds a lock on all notifications of the server until its commit is done, which

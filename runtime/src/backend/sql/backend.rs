@@ -33,7 +33,7 @@ impl<Database: Store + Wake + Transaction> Backend for Database {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed> {
-        self.write(ClaimWork::new(claim, self.met_limits())).await
+        self.write(ClaimWork::new(claim, self.experience())).await
     }
 
     async fn extend(&self, extend: &Extend) -> Result<Extended> {

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::extend::pauses;
+use super::floors::Experience;
 use super::lanes;
 use super::lease::{LeaseRow, claimed};
 use super::limits;
@@ -28,8 +28,8 @@ use crate::time::Timestamp;
 /// One claim.
 pub(super) struct ClaimWork {
     claim: Claim,
-    /// Whether the handle's last claim met limits: a guess at what this one will meet, which saves a statement if right.
-    met_limits: Arc<AtomicBool>,
+    /// What the handle's claims have met.
+    experience: Arc<Experience>,
 }
 
 /// A claim of jobs that were carried here.
@@ -39,15 +39,15 @@ struct TakeWork {
 }
 
 impl ClaimWork {
-    pub(super) fn new(claim: &Claim, met_limits: &Arc<AtomicBool>) -> Self {
-        Self { claim: claim.clone(), met_limits: Arc::clone(met_limits) }
+    pub(super) fn new(claim: &Claim, experience: &Arc<Experience>) -> Self {
+        Self { claim: claim.clone(), experience: Arc::clone(experience) }
     }
 }
 
 #[async_trait]
 impl<Database: Store> Ledger for Database {
     async fn take(&self, claim: &Claim, ids: &[JobId]) -> Result<Vec<(Lease, Job)>> {
-        self.write(TakeWork { claim: ClaimWork::new(claim, self.met_limits()), ids: ids.to_vec() }).await
+        self.write(TakeWork { claim: ClaimWork::new(claim, self.experience()), ids: ids.to_vec() }).await
     }
 }
 
@@ -80,14 +80,14 @@ impl Work for ClaimWork {
         let keys: Vec<_> = self.claim.queues.iter().map(|wish| queue_key(&wish.queue)).collect();
         let keys: Vec<_> = keys.iter().map(String::as_str).collect();
         let claim = self.claim.clone();
-        let terms = Terms { unknown: &claim.unknown, now, aging: claim.aging };
-        if !self.met_limits.load(Ordering::Relaxed)
+        let terms = Terms { unknown: &claim.unknown, now, aging: claim.aging, floors: &[] };
+        if !self.experience.met_limits()
             && let Some(claimed) = self.take_plainly(db, &queues, &keys, terms, news).await?
         {
             return Ok(claimed);
         }
         let look = lanes::look(db, &queues, &keys).await?;
-        self.met_limits.store(!look.is_plain(now), Ordering::Relaxed);
+        self.experience.meets_limits(!look.is_plain(now));
         if look.arrivals {
             lanes::arrive(db, &queues).await?;
         }
@@ -121,17 +121,33 @@ impl ClaimWork {
     ) -> Result<Option<Claimed>> {
         let (limit, now) = (self.claim.limit, terms.now);
         let wishes: Vec<_> = self.claim.queues.iter().map(|wish| (wish.queue.as_str(), wish.limit)).collect();
+        let floors = self.experience.floors().of(&wishes);
+        let terms = Terms { floors: &floors, ..terms };
+        let began = Instant::now();
         let records = db.take_due(Pool::Free, &wishes, keys, limit, terms).await?;
+        let dues = records.iter().map(|record| (record.queue.as_str(), Timestamp::from_micros(record.due)));
+        self.experience.floors().took(&wishes, limit, &dues, now);
         let jobs = self.lease(db, records, &HashSet::new(), now, news).await?;
-        // A claim that got all that it asked for is followed by another one anyway.
-        if jobs.len() >= limit && !jobs.is_empty() {
-            return Ok(Some(Claimed { jobs, next_due: Some(Duration::ZERO) }));
+        if !jobs.is_empty() && self.experience.floors().counts() {
+            let dead = db.dead_rows().await?;
+            self.experience.floors().are_dead(dead);
         }
-        let next_due = db.next_due(Pool::Free, queues, keys, terms).await?.into_iter().map(|(_, due)| due).min();
+        // A claim that got all that it asked for is followed by another one anyway.
+        let is_full = jobs.len() >= limit && !jobs.is_empty();
+        let next_due = if is_full {
+            Some(now)
+        } else {
+            db.next_due(Pool::Free, queues, keys, terms).await?.into_iter().map(|(_, due)| due).min()
+        };
+        if floors.is_empty() {
+            self.experience.floors().looked_at_everything(began.elapsed());
+        }
         if jobs.is_empty() && limit > 0 && next_due.is_some_and(|due| due <= now) {
             return Ok(None);
         }
-        Ok(Some(Claimed { jobs, next_due: next_due.map(|due| due.since(now)) }))
+        let everything = self.experience.floors().spared();
+        let next_due = next_due.map(|due| due.since(now)).into_iter().chain(everything).min();
+        Ok(Some(Claimed { jobs, next_due }))
     }
 
     /// Packs the jobs into a lease and hands them out in order; what can't be read is set aside.

@@ -18,6 +18,7 @@
 //! - `push`, `claim`, `extend`, `settle`, `cancel`, `reap`: the operations of the contract.
 //! - `results`, `leader`, `inspect`, with `search`, `change` and `counts`: the facets. `backend`: the contract itself.
 //! - `limits`, `lanes`, `turns`: how limits stand, the line of those who wait for them, and what a claim takes of it.
+//! - `floors`: what claims learn of the store, and from where they look where dead rows are in the way.
 //! - `places`, `leases`, `moves`: reading and writing what lies where.
 //! - `record`: a job as columns. `lease`: a claim as one row. Both are believed only once they are read.
 //! - `news`: hints within the process.
@@ -50,6 +51,7 @@ mod claim;
 mod completion;
 mod counts;
 mod extend;
+mod floors;
 mod inspect;
 mod lanes;
 mod leader;

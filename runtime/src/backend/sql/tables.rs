@@ -76,6 +76,9 @@ pub(super) struct Terms<'a> {
     pub(super) now: Timestamp,
     /// What a level of priority is worth, if priorities age.
     pub(super) aging: Option<Duration>,
+    /// Until when each queue's jobs need not be looked at, by their places in the list; none where all are.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "dead rows are counted on Postgres alone"))]
+    pub(super) floors: &'a [Timestamp],
 }
 
 /// The columns that a finished job has besides.
@@ -197,6 +200,11 @@ pub(super) trait Tables: Send {
         keys: &[&str],
         terms: Terms<'_>,
     ) -> Result<Vec<(usize, Timestamp)>>;
+
+    /// How many rows of the waiting jobs were deleted and are still in the way of claims, where they ever are.
+    async fn dead_rows(&mut self) -> Result<i64> {
+        Ok(0)
+    }
 
     /// Stores a lease and gives its token, which is higher than that of every lease before.
     async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64>;

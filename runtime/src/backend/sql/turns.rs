@@ -125,7 +125,7 @@ impl Turns {
     }
 
     fn terms(&self) -> Terms<'_> {
-        Terms { unknown: &self.unknown, now: self.now, aging: self.aging }
+        Terms { unknown: &self.unknown, now: self.now, aging: self.aging, floors: &[] }
     }
 
     fn wait_for(&mut self, wait: Duration) {

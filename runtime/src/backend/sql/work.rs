@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 
+use super::floors::Experience;
 use super::news::News;
 use super::tables::Tables;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
@@ -98,8 +98,8 @@ pub(super) trait Store: fmt::Debug + Send + Sync + 'static {
     /// How many pushes came before this one.
     fn count_push(&self) -> u64;
 
-    /// Whether its last claim met limits.
-    fn met_limits(&self) -> &Arc<AtomicBool>;
+    /// What its claims have met.
+    fn experience(&self) -> &Arc<Experience>;
 
     /// Lets go of connections; what comes later is refused.
     async fn shut(&self) -> Result<()>;

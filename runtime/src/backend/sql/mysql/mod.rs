@@ -70,6 +70,7 @@ use self::error::fault;
 use self::tables::Session;
 use self::wake::Wakes;
 use super::completion::TaskConnections;
+use super::floors::Experience;
 use super::news::Herald;
 use super::server::{Access, Connections};
 use super::work::{Store, Work};
@@ -97,8 +98,8 @@ pub struct MySql {
     closed: Arc<AtomicBool>,
     /// How many pushes there were.
     pushes: AtomicU64,
-    /// Whether the last claim met limits.
-    met_limits: Arc<AtomicBool>,
+    /// What its claims have met.
+    experience: Arc<Experience>,
 }
 
 impl MySql {
@@ -140,7 +141,7 @@ impl MySql {
             task_connections,
             closed,
             pushes: AtomicU64::new(0),
-            met_limits: Arc::default(),
+            experience: Arc::default(),
         })
     }
 }
@@ -248,8 +249,8 @@ impl Store for MySql {
         self.pushes.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn met_limits(&self) -> &Arc<AtomicBool> {
-        &self.met_limits
+    fn experience(&self) -> &Arc<Experience> {
+        &self.experience
     }
 
     async fn shut(&self) -> Result<()> {

@@ -386,7 +386,7 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
         wishes: &[Wish<'_>],
         keys: &[&str],
         limit: usize,
-        Terms { unknown, now, aging }: Terms<'_>,
+        Terms { unknown, now, aging, .. }: Terms<'_>,
     ) -> Result<Vec<Record>> {
         let sql = due_of_level(pool, &pool.columns().0, unknown) + " FOR UPDATE SKIP LOCKED";
         let tasks = unknown_tasks(unknown);

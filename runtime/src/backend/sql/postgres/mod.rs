@@ -32,6 +32,8 @@
 //! Three connections work and one listens, whatever the concurrency; those of tasks in transactions come on top.
 //! An operation is one transaction, begun with the database's time in one round trip.
 //! Claims pass over rows that another one takes at this moment, so any number of workers share a queue.
+//! While the server can't clean away what was deleted, as long as somebody's transaction stands open, they mostly begin
+//! behind it.
 //!
 //! Claims and heartbeats don't wait for the disk: losing one is losing a lease, which gives the job to somebody else, as
 //! losing its worker would.
@@ -83,7 +85,8 @@
 //!
 //! Hints go to the other processes with `NOTIFY` on a channel of the schema's name, in a transaction of their own after
 //! the commit, since a `NOTIFY` inside would let the server's commits queue up behind each other.
-//! What happens while one is sent goes together in the next.
+//! What happens while one is sent goes together in the next, which comes 5 ms later, or up to 250 ms later where the server
+//! is so busy that sending took longer than it had at best.
 //! `NOTIFY taskwright` by hand makes every worker look around.
 
 use std::fmt;
@@ -99,6 +102,7 @@ use self::error::fault;
 use self::tables::Session;
 use self::wake::Wakes;
 use super::completion::TaskConnections;
+use super::floors::Experience;
 use super::news::Herald;
 use super::server::{Access, Connections};
 use super::work::{Store, Work};
@@ -126,8 +130,8 @@ pub struct Postgres {
     closed: Arc<AtomicBool>,
     /// How many pushes there were.
     pushes: AtomicU64,
-    /// Whether the last claim met limits.
-    met_limits: Arc<AtomicBool>,
+    /// What its claims have met.
+    experience: Arc<Experience>,
 }
 
 impl Postgres {
@@ -169,7 +173,7 @@ impl Postgres {
             task_connections,
             closed,
             pushes: AtomicU64::new(0),
-            met_limits: Arc::default(),
+            experience: Arc::default(),
         })
     }
 }
@@ -258,8 +262,8 @@ impl Store for Postgres {
         self.pushes.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn met_limits(&self) -> &Arc<AtomicBool> {
-        &self.met_limits
+    fn experience(&self) -> &Arc<Experience> {
+        &self.experience
     }
 
     async fn shut(&self) -> Result<()> {

@@ -116,15 +116,15 @@ impl<Db> Session<Db> {
 /// range of that index: jobs of a high priority that are due later are never passed over one by one, however many there
 /// are. Lateral joins pull rows, and lock them, only until the limits are reached.
 const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
-    SELECT picked.id FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wish (LINE, most, place)
+    SELECT picked.id FROM unnest($1::text[], $2::bigint[]{floors}) WITH ORDINALITY AS wish (LINE, most{floor}, place)
     CROSS JOIN LATERAL (
         SELECT job.id FROM (
             WITH RECURSIVE level (priority) AS (
-                (SELECT priority FROM taskwright_jobs WHERE LINE = wish.LINE ORDER BY priority DESC LIMIT 1)
+                (SELECT priority FROM taskwright_jobs WHERE LINE = wish.LINE{above} ORDER BY priority DESC LIMIT 1)
                 UNION ALL
                 SELECT (
                     SELECT next.priority FROM taskwright_jobs AS next
-                    WHERE next.LINE = wish.LINE AND next.priority < level.priority
+                    WHERE next.LINE = wish.LINE AND next.priority < level.priority{above}
                     ORDER BY next.priority DESC LIMIT 1
                 ) FROM level WHERE level.priority IS NOT NULL
             )
@@ -132,7 +132,7 @@ const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
         ) AS level
         CROSS JOIN LATERAL (
             SELECT due.id FROM taskwright_jobs AS due
-            WHERE due.LINE = wish.LINE AND due.priority = level.priority AND due.due <= $3
+            WHERE due.LINE = wish.LINE AND due.priority = level.priority AND due.due <= $3{above}
                 AND (due.expires IS NULL OR due.expires > $3){known}
             ORDER BY due.due, due.id LIMIT wish.most FOR UPDATE SKIP LOCKED
         ) AS job
@@ -146,16 +146,16 @@ const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
 /// nothing is locked that is not taken; where others take the same at this moment, those behind them are taken.
 const TAKE_AGED: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
     SELECT job.id FROM (
-        SELECT head.LINE, head.priority, count(*) AS most FROM (
-            SELECT wish.LINE, first.priority FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wish (LINE, most, place)
+        SELECT head.LINE, head.priority{floor}, count(*) AS most FROM (
+            SELECT wish.LINE, first.priority{floor} FROM unnest($1::text[], $2::bigint[]{floors}) WITH ORDINALITY AS wish (LINE, most{floor}, place)
             CROSS JOIN LATERAL (
                 SELECT level.priority FROM (
                     WITH RECURSIVE level (priority) AS (
-                        (SELECT priority FROM taskwright_jobs WHERE LINE = wish.LINE ORDER BY priority DESC LIMIT 1)
+                        (SELECT priority FROM taskwright_jobs WHERE LINE = wish.LINE{above} ORDER BY priority DESC LIMIT 1)
                         UNION ALL
                         SELECT (
                             SELECT next.priority FROM taskwright_jobs AS next
-                            WHERE next.LINE = wish.LINE AND next.priority < level.priority
+                            WHERE next.LINE = wish.LINE AND next.priority < level.priority{above}
                             ORDER BY next.priority DESC LIMIT 1
                         ) FROM level WHERE level.priority IS NOT NULL
                     )
@@ -163,7 +163,7 @@ const TAKE_AGED: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
                 ) AS level
                 CROSS JOIN LATERAL (
                     SELECT due.id, due.due FROM taskwright_jobs AS due
-                    WHERE due.LINE = wish.LINE AND due.priority = level.priority AND due.due <= $3
+                    WHERE due.LINE = wish.LINE AND due.priority = level.priority AND due.due <= $3{above}
                         AND (due.expires IS NULL OR due.expires > $3){known}
                     ORDER BY due.due, due.id LIMIT wish.most
                 ) AS due
@@ -171,11 +171,11 @@ const TAKE_AGED: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
             ) AS first
             WHERE NOT EXISTS (SELECT FROM taskwright_pauses AS pause WHERE pause.queue = wish.LINE)
             LIMIT $4
-        ) AS head GROUP BY head.LINE, head.priority
+        ) AS head GROUP BY head.LINE, head.priority{floor}
     ) AS share
     CROSS JOIN LATERAL (
         SELECT due.id FROM taskwright_jobs AS due
-        WHERE due.LINE = share.LINE AND due.priority = share.priority AND due.due <= $3
+        WHERE due.LINE = share.LINE AND due.priority = share.priority AND due.due <= $3{above}
             AND (due.expires IS NULL OR due.expires > $3){known}
         ORDER BY due.due, due.id LIMIT share.most FOR UPDATE SKIP LOCKED
     ) AS job
@@ -196,20 +196,20 @@ const NEXT_LOOK: &str = " UNION ALL SELECT 0, min(turn) FROM taskwright_lanes WH
     )";
 
 /// When the next job of a claim's queues is due: one seek a priority in the same index.
-const NEXT_DUE: &str = "SELECT wish.place, min(next.due) FROM unnest($1::text[]) WITH ORDINALITY AS wish (LINE, place)
+const NEXT_DUE: &str = "SELECT wish.place, min(next.due) FROM unnest($1::text[]{floors}) WITH ORDINALITY AS wish (LINE{floor}, place)
     CROSS JOIN LATERAL (
         WITH RECURSIVE level (priority) AS (
-            (SELECT priority FROM taskwright_jobs WHERE LINE = wish.LINE ORDER BY priority DESC LIMIT 1)
+            (SELECT priority FROM taskwright_jobs WHERE LINE = wish.LINE{above} ORDER BY priority DESC LIMIT 1)
             UNION ALL
             SELECT (
                 SELECT next.priority FROM taskwright_jobs AS next
-                WHERE next.LINE = wish.LINE AND next.priority < level.priority
+                WHERE next.LINE = wish.LINE AND next.priority < level.priority{above}
                 ORDER BY next.priority DESC LIMIT 1
             ) FROM level WHERE level.priority IS NOT NULL
         )
         SELECT (
             SELECT job.due FROM taskwright_jobs AS job
-            WHERE job.LINE = wish.LINE AND job.priority = level.priority AND (job.expires IS NULL OR job.expires > $2){known}
+            WHERE job.LINE = wish.LINE AND job.priority = level.priority AND (job.expires IS NULL OR job.expires > $2){known}{above}
             ORDER BY job.due LIMIT 1
         ) AS due FROM level WHERE level.priority IS NOT NULL
     ) AS next
@@ -321,21 +321,25 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
         wishes: &[Wish<'_>],
         keys: &[&str],
         limit: usize,
-        Terms { unknown, now, aging }: Terms<'_>,
+        Terms { unknown, now, aging, floors }: Terms<'_>,
     ) -> Result<Vec<Record>> {
         let (names, limits): (Vec<_>, Vec<_>) = wishes.iter().map(|(name, most)| (*name, clamp(*most))).unzip();
-        let (take, known) = match aging {
-            None => (TAKE_DUE, " AND due.task <> ALL($5)"),
-            Some(_) => (TAKE_AGED, " AND due.task <> ALL($6)"),
+        let (take, known, next) = match aging {
+            None => (TAKE_DUE, " AND due.task <> ALL($5)", 5),
+            Some(_) => (TAKE_AGED, " AND due.task <> ALL($6)", 6),
         };
         let plainly = if keys.is_empty() { "" } else { PLAINLY };
-        let sql = of_known_tasks(&pool.say(take), unknown, known) + plainly + " RETURNING " + &pool.columns().0;
+        let take = from_floors(&pool.say(take), floors, next + usize::from(!unknown.is_empty()));
+        let sql = of_known_tasks(&take, unknown, known) + plainly + " RETURNING " + &pool.columns().0;
         let mut take = self.statement(&sql).bind(names).bind(limits).bind(now.as_micros()).bind(clamp(limit));
         if let Some(aging) = aging {
             take = take.bind(worth(aging));
         }
         if !unknown.is_empty() {
             take = take.bind(texts(unknown));
+        }
+        if !floors.is_empty() {
+            take = take.bind(floors.iter().map(|floor| floor.as_micros()).collect::<Vec<_>>());
         }
         let rows = take.fetch_all(self.db.borrow_mut()).await.map_err(fault)?;
         rows.iter().map(|row| waiting_record(pool, row)).collect()
@@ -346,13 +350,17 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
         pool: Pool,
         names: &[&str],
         keys: &[&str],
-        Terms { unknown, now, .. }: Terms<'_>,
+        Terms { unknown, now, floors, .. }: Terms<'_>,
     ) -> Result<Vec<(usize, Timestamp)>> {
         let more = if keys.is_empty() { "" } else { NEXT_LOOK };
-        let sql = of_known_tasks(&pool.say(NEXT_DUE), unknown, " AND job.task <> ALL($3)") + more;
+        let next = from_floors(&pool.say(NEXT_DUE), floors, 3 + usize::from(!unknown.is_empty()));
+        let sql = of_known_tasks(&next, unknown, " AND job.task <> ALL($3)") + more;
         let mut next = self.statement(&sql).bind(names).bind(now.as_micros());
         if !unknown.is_empty() {
             next = next.bind(texts(unknown));
+        }
+        if !floors.is_empty() {
+            next = next.bind(floors.iter().map(|floor| floor.as_micros()).collect::<Vec<_>>());
         }
         let mut dues = Vec::new();
         for row in next.fetch_all(self.db.borrow_mut()).await.map_err(fault)? {
@@ -363,6 +371,11 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
             }
         }
         Ok(dues)
+    }
+
+    async fn dead_rows(&mut self) -> Result<i64> {
+        const DEAD: &str = "SELECT pg_stat_get_dead_tuples('taskwright_jobs'::regclass)";
+        self.fetch(DEAD, &[]).await?.first().map_or(Ok(0), |row| row.integer(0))
     }
 
     async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64> {
@@ -492,6 +505,19 @@ fn bind(statement: Query<'static, Postgres, PgArguments>, value: &Value<'_>) -> 
 
 fn texts(names: &[Name]) -> Vec<&str> {
     names.iter().map(Name::as_str).collect()
+}
+
+/// A statement of a claim that looks only at what is due later than a floor a queue, in the parameter of that number,
+/// where there are floors.
+///
+/// Priorities are found in the index alone, which rejects what lies below the floor without a look at the table.
+fn from_floors(sql: &str, floors: &[Timestamp], number: usize) -> String {
+    let (parameter, column, above) = if floors.is_empty() {
+        (String::new(), "", "")
+    } else {
+        (format!(", ${number}::bigint[]"), ", floor", " AND due > floor")
+    };
+    sql.replace("{floors}", &parameter).replace("{floor}", column).replace("{above}", above)
 }
 
 /// Postgres has no zero byte in text.

@@ -50,6 +50,7 @@ use tokio_util::task::TaskTracker;
 use self::connect::{Opener, Place, Settings, Synchronous};
 use self::reader::Readers;
 use self::writer::Writer;
+use super::floors::Experience;
 use super::news::Listeners;
 use super::tables::MOST_ROWS;
 use super::work::{Store, Work};
@@ -86,8 +87,8 @@ pub struct Sqlite {
     stop: CancellationToken,
     /// How many pushes there were.
     pushes: AtomicU64,
-    /// Whether the last claim met limits.
-    met_limits: Arc<AtomicBool>,
+    /// What its claims have met.
+    experience: Arc<Experience>,
     /// Whether a task watches for commits of other processes.
     watching: Arc<AtomicBool>,
 }
@@ -139,7 +140,7 @@ impl Sqlite {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             pushes: AtomicU64::new(0),
-            met_limits: Arc::default(),
+            experience: Arc::default(),
             watching: Arc::default(),
         })
     }
@@ -167,8 +168,8 @@ impl Store for Sqlite {
         self.pushes.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn met_limits(&self) -> &Arc<AtomicBool> {
-        &self.met_limits
+    fn experience(&self) -> &Arc<Experience> {
+        &self.experience
     }
 
     async fn shut(&self) -> Result<()> {

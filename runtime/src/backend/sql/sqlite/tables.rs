@@ -167,7 +167,7 @@ impl Tables for SqliteConnection {
         wishes: &[Wish<'_>],
         keys: &[&str],
         limit: usize,
-        Terms { unknown, now, aging }: Terms<'_>,
+        Terms { unknown, now, aging, .. }: Terms<'_>,
     ) -> Result<Vec<Record>> {
         let mut take = statement(take_statement(pool, wishes.len(), keys.len(), unknown, aging).into());
         let (now, unknown) = (now.as_micros(), unknown_tasks(unknown));

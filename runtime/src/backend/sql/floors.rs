@@ -1,0 +1,177 @@
+//! From where a claim looks, where most of what lies at the front of the line is dead.
+//!
+//! A server that keeps versions of rows can't clean away what was deleted since the oldest open transaction began, so a
+//! claim that looks in order walks past all the jobs that were ever taken meanwhile: half a second past 600,000 of them
+//! (Postgres 15, 2 cores, `EXPLAIN ANALYZE`), and more with every job.
+//! So while there are many dead rows, claims begin where the one before found the first job, and only so often at the very
+//! front that this takes a tenth of the time. What was laid before the floor, as a job given back or one of a transaction
+//! that was committed late, waits for the next look at everything.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::tables::Wish;
+use crate::time::Timestamp;
+
+/// How many dead rows are many.
+pub(super) const MANY_DEAD: i64 = 10_000;
+
+/// One claim that hands out jobs in so many asks how many dead rows there are.
+const CLAIMS_PER_COUNT: u32 = 64;
+
+/// How many times as long as a look at everything took the next ones begin at the floor.
+const SPARED: u32 = 9;
+
+/// How far below what a claim has seen the floor is: jobs are due when their push began, and seen when it is committed.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// What the claims of one handle have met, from which the next one guesses what it will meet.
+#[derive(Default)]
+pub(super) struct Experience {
+    met_limits: AtomicBool,
+    /// Held to read or note a few values, never across an await.
+    floors: Mutex<Floors>,
+}
+
+impl Experience {
+    /// Whether the last claim met limits: a guess that saves a statement if it is right.
+    pub(super) fn met_limits(&self) -> bool {
+        self.met_limits.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn meets_limits(&self, meets: bool) {
+        self.met_limits.store(meets, Ordering::Relaxed);
+    }
+
+    pub(super) fn floors(&self) -> MutexGuard<'_, Floors> {
+        self.floors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where each queue's line is to be looked at from.
+#[derive(Default)]
+pub(super) struct Floors {
+    /// How many claims handed out jobs.
+    claims: u32,
+    /// Whether there are many dead rows.
+    are_needed: bool,
+    /// By queue: all that is due until then was taken, as far as the last claim saw.
+    dues: HashMap<String, Timestamp>,
+    /// The latest look at everything: when it ended, and how long it took.
+    looked: Option<(Instant, Duration)>,
+}
+
+impl Floors {
+    /// Where a claim of these queues begins, one moment each; nothing where it looks at everything.
+    pub(super) fn of(&self, wishes: &[Wish<'_>]) -> Vec<Timestamp> {
+        if !self.are_needed || self.spared().is_none() {
+            return Vec::new();
+        }
+        let floor = |(queue, _): &Wish<'_>| self.dues.get(*queue).copied().unwrap_or(Timestamp::from_micros(i64::MIN));
+        wishes.iter().map(floor).collect()
+    }
+
+    /// How long until everything is looked at again, if claims begin at the floors until then.
+    pub(super) fn spared(&self) -> Option<Duration> {
+        let (ended, took) = self.looked.filter(|_| self.are_needed)?;
+        took.saturating_mul(SPARED).checked_sub(ended.elapsed()).filter(|left| !left.is_zero())
+    }
+
+    /// Notes that a claim looked at everything, and how long that took.
+    pub(super) fn looked_at_everything(&mut self, took: Duration) {
+        self.looked = Some((Instant::now(), took));
+    }
+
+    /// Notes which jobs a claim at `now` got, each by its queue and when it was due: `limit` at the most, and of each queue
+    /// as many as it wished for.
+    ///
+    /// A queue that may have more is looked at next from the first job that it gave.
+    pub(super) fn took<'a, Jobs>(&mut self, wishes: &[Wish<'_>], limit: usize, jobs: &Jobs, now: Timestamp)
+    where
+        Jobs: ExactSizeIterator<Item = (&'a str, Timestamp)> + Clone,
+    {
+        if !self.are_needed {
+            return;
+        }
+        for (queue, most) in wishes {
+            let dues = || jobs.clone().filter(|(of, _)| of == queue).map(|(_, due)| due);
+            let may_have_more = dues().count() >= *most || jobs.len() >= limit;
+            match (may_have_more, dues().min()) {
+                // Others may have filled the claim before this queue's turn came.
+                (true, None) => {}
+                (true, Some(first)) => drop(self.dues.insert((*queue).to_owned(), first.before(MARGIN))),
+                (false, _) => drop(self.dues.insert((*queue).to_owned(), now.before(MARGIN))),
+            }
+        }
+    }
+
+    /// Whether this claim, which hands out jobs, is to ask how many dead rows there are.
+    pub(super) fn counts(&mut self) -> bool {
+        self.claims = self.claims.wrapping_add(1);
+        self.claims.is_multiple_of(CLAIMS_PER_COUNT)
+    }
+
+    /// Notes how many dead rows there are.
+    pub(super) fn are_dead(&mut self, rows: i64) {
+        self.are_needed = rows > MANY_DEAD;
+        if !self.are_needed {
+            (self.dues, self.looked) = Default::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(60_000_000);
+    const WISHES: &[Wish<'_>] = &[("mail", 2), ("films", 10)];
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(0).after(Duration::from_secs(seconds))
+    }
+
+    /// Floors of a store with many dead rows, everything looked at just now.
+    fn floors() -> Floors {
+        let mut floors = Floors::default();
+        floors.are_dead(MANY_DEAD + 1);
+        floors.looked_at_everything(Duration::from_millis(500));
+        floors
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_many_dead_rows_everything_is_looked_at() {
+        let mut floors = floors();
+        floors.took(WISHES, 10, &[].into_iter(), NOW);
+        floors.are_dead(MANY_DEAD);
+        assert_eq!((floors.of(WISHES), floors.spared()), (vec![], None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_is_looked_at_a_tenth_of_the_time() {
+        let floors = floors();
+        tokio::time::advance(Duration::from_millis(4_499)).await;
+        assert_eq!(floors.spared(), Some(Duration::from_millis(1)));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!((floors.of(WISHES), floors.spared()), (vec![], None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_gave_all_is_looked_at_from_now_and_another_from_its_first_job() {
+        let mut floors = floors();
+        floors.took(WISHES, 10, &[("mail", at(30)), ("mail", at(20)), ("films", at(5))].into_iter(), NOW);
+        assert_eq!(floors.of(WISHES), [at(19), NOW.before(MARGIN)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_whose_turn_did_not_come_keeps_its_floor() {
+        let mut floors = floors();
+        let beginning = Timestamp::from_micros(i64::MIN);
+        floors.took(WISHES, 2, &[("mail", at(30)), ("mail", at(20))].into_iter(), NOW);
+        assert_eq!(floors.of(WISHES), [at(19), beginning]);
+    }
+}
