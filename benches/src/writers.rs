@@ -13,6 +13,9 @@ use crate::tasks::Noop;
 
 const WRITERS: usize = 64;
 
+/// How many jobs each dispatches before it counts: a connection is opened, and its statements prepared, when it is needed.
+const WARMING: usize = 50;
+
 /// How far apart the two may be.
 const APART: f64 = 0.1;
 
@@ -50,16 +53,22 @@ pub(crate) async fn measure(scale: &Scale, stores: &[Store]) -> Result<()> {
 /// Every writer dispatches so many jobs, one after the other.
 async fn write(url: &str, jobs: usize) -> Result<f64> {
     let clients = try_join_all((0..WRITERS).map(|_| Client::connect(url))).await?;
+    dispatch(&clients, WARMING).await?;
     let each = jobs.div_ceil(WRITERS);
     let began = Instant::now();
-    try_join_all(clients.iter().map(async |client| {
+    dispatch(&clients, each).await?;
+    let rate = per_second(each * WRITERS, began);
+    try_join_all(clients.iter().map(Client::close)).await?;
+    Ok(rate)
+}
+
+async fn dispatch(clients: &[Client], each: usize) -> Result<()> {
+    let dispatch = async |client: &Client| {
         for _ in 0..each {
             client.dispatch(Noop::sample()).await?;
         }
         anyhow::Ok(())
-    }))
-    .await?;
-    let rate = per_second(each * WRITERS, began);
-    try_join_all(clients.iter().map(Client::close)).await?;
-    Ok(rate)
+    };
+    try_join_all(clients.iter().map(dispatch)).await?;
+    Ok(())
 }

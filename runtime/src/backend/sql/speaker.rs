@@ -1,10 +1,11 @@
 //! Telling other processes what happened: one message at a time, and what happens meanwhile goes together in the next.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,10 +14,17 @@ use crate::backend::Hint;
 use crate::error::Result;
 use crate::job::{BatchId, Name};
 
+/// How many times as long as a message waited for others there is silence after it: where many processes write to a busy
+/// server, each tells more together and less often, and telling costs those who write less than a tenth.
+const SILENCE: u32 = 25;
+
+/// The longest silence, which is how late a hint can be on a busy server.
+const LONGEST_SILENCE: Duration = Duration::from_millis(250);
+
 /// The way to the other processes.
 #[async_trait]
 pub(super) trait Voice: Send + Sync + 'static {
-    /// How long to wait after one message before the next.
+    /// How long to wait after one message before the next, at the least.
     const PAUSE: Duration;
 
     /// Sends a message to everybody who listens.
@@ -32,12 +40,20 @@ pub(super) struct Speaker<V> {
     pending: Mutex<News>,
     /// Whether a task sends what is pending.
     speaking: AtomicBool,
+    /// How many microseconds the fastest message took: what takes longer waited.
+    fastest: AtomicU64,
 }
 
 impl<V: Voice> Speaker<V> {
     pub(super) fn new(voice: V) -> Arc<Self> {
         let name = BatchId::new().to_string();
-        Arc::new(Self { voice, name, pending: Mutex::default(), speaking: AtomicBool::new(false) })
+        Arc::new(Self {
+            voice,
+            name,
+            pending: Mutex::default(),
+            speaking: AtomicBool::new(false),
+            fastest: AtomicU64::new(u64::MAX),
+        })
     }
 
     /// Sends news, soon and from a task.
@@ -51,6 +67,13 @@ impl<V: Voice> Speaker<V> {
     /// What a message says; nothing when it is this one's own. What is not understood may be anything.
     pub(super) fn understand(&self, message: &str) -> News {
         understand(message, &self.name)
+    }
+
+    /// How long to be silent after a message that took so long.
+    fn silence(&self, took: Duration) -> Duration {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let fastest = self.fastest.fetch_min(micros, Ordering::Relaxed).min(micros);
+        Duration::from_micros(micros - fastest).saturating_mul(SILENCE).min(LONGEST_SILENCE)
     }
 
     fn pending(&self) -> std::sync::MutexGuard<'_, News> {
@@ -69,11 +92,13 @@ impl<V: Voice> Speaking<V> {
     async fn run(mut self, stop: CancellationToken) {
         while let Some(news) = self.next() {
             let message = message(&self.speaker.name, &news);
+            let began = Instant::now();
             if let Err(error) = self.speaker.voice.say(message).await {
                 tracing::debug!(?error, "other processes were not told; they will find it by polling");
             }
+            let silence = self.speaker.silence(began.elapsed());
             tokio::select! {
-                () = tokio::time::sleep(V::PAUSE) => {}
+                () = tokio::time::sleep(silence.max(V::PAUSE)) => {}
                 // What is left goes out at once.
                 () = stop.cancelled() => {}
             }
@@ -174,6 +199,25 @@ mod tests {
         for message in ["", "ada", "ada jobs=no name", "ada jobs", "ada later=version", " ", "ada  "] {
             assert_eq!(understand(message, "grace").hints(), [Hint::Everything], "`{message}`");
         }
+    }
+
+    struct Mute;
+
+    #[async_trait]
+    impl Voice for Mute {
+        const PAUSE: Duration = Duration::ZERO;
+
+        async fn say(&self, _message: String) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_message_that_waited_is_followed_by_silence() {
+        let speaker = Speaker::new(Mute);
+        let silences = [20, 22, 40, 10, 12, 5_000].map(|millis| speaker.silence(Duration::from_millis(millis)));
+        assert_eq!(silences, [0, 50, 250, 0, 50, 250].map(Duration::from_millis));
+        assert_eq!(speaker.silence(Duration::MAX), LONGEST_SILENCE);
     }
 
     #[test]
