@@ -410,6 +410,25 @@ async fn a_token_is_never_given_twice_though_the_server_forgot_the_latest() {
     assert!(tokens.is_sorted_by(|one, next| one < next), "{tokens:?}");
 }
 
+/// F16.
+#[tokio::test]
+async fn a_token_is_exact_up_to_53_bits_and_none_is_given_beyond() {
+    const LAST: u64 = (1 << 53) - 1;
+    let Some(site) = Site::shared() else { return };
+    let redis = site.open().await;
+    redis.push(&push_of(4)).await.unwrap();
+    site.run::<()>(&format!("SET PREFIX_stamp {}", LAST - 2)).await;
+    let (one, other) = (claim(&redis, 1).await.unwrap(), claim(&redis, 1).await.unwrap());
+    assert_eq!([one[0].0.token, other[0].0.token], [LAST - 1, LAST]);
+    says(&claim(&redis, 1).await.unwrap_err(), ErrorKind::Corrupt, "a key under the prefix is not of the type");
+    site.run::<()>("DEL PREFIX_stamp").await;
+    let stale = (Lease { token: LAST - 1, ..other[0].0 }, other[0].1.clone());
+    assert_eq!(complete(&redis, vec![stale]).await.unwrap(), [Settled::LeaseLost]);
+    for claimed in [other, one, claim(&redis, 1).await.unwrap()] {
+        assert_eq!(complete(&redis, claimed).await.unwrap(), [Settled::Applied]);
+    }
+}
+
 #[tokio::test]
 async fn scripts_that_the_server_forgot_are_loaded_again() {
     let Some(server) = Server::private(Kind::Redis) else { return };

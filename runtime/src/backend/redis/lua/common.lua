@@ -91,6 +91,10 @@ local next_stamp
 local stamped = false
 local function read_stamp()
     next_stamp = next_stamp or math.max((tonumber(call('GET', key('stamp'))) or 0) + 1, real)
+    -- From 2^53 on a number can't be told from the next one.
+    if next_stamp >= 9007199254740992 then
+        error('WRONGTYPE ' .. key('stamp') .. ' is beyond what scripts count exactly', 0)
+    end
 end
 
 local function stamp()
