@@ -138,6 +138,12 @@ async fn postgres(table: &mut Table, amount: Amount, url: &str) -> Result<()> {
     }
     let measured = async { graphile::measure(&empty().await?, amount).await };
     table.compare(STORE, "graphile_worker, tuned", measured).await;
+    for name in
+        ["awa", "fang", "sqlxmq", "underway"].into_iter().flat_map(|name| [name.to_owned(), format!("{name}, tuned")])
+    {
+        let measured = async { outside::older_sqlx(&name, &empty().await?, amount).await };
+        table.compare(STORE, &name, measured).await;
+    }
     for (name, locks) in [("apalis-postgres", Locks::Taken), ("apalis-postgres, no locks", Locks::Passed)] {
         let measured = async { apalis::postgres(&empty().await?, amount, locks).await };
         table.compare(STORE, name, measured).await;

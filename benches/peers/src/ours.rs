@@ -39,7 +39,8 @@ pub(crate) async fn measure(url: &str, amount: Amount, tuning: Tuning) -> Result
     let mut options = WorkerOptions { drain: true, ..WorkerOptions::default() };
     if let Tuning::Far = tuning {
         options.concurrency = 64;
-        options.prefetch = 5_000;
+        // A worker claims half of it at once, and no more than a thousand; what lies beyond that only waits.
+        options.prefetch = 2_000;
     }
     let worker = Worker::new(client.clone(), Registry::new().with::<Noop>()?, Arc::default(), options)?;
     let began = Instant::now();

@@ -28,6 +28,13 @@ pub(crate) async fn apalis_mysql(url: &str, amount: Amount) -> Result<Rates> {
     rates(program, amount).await
 }
 
+/// One of those on an empty database of Postgres that use an older sqlx, by its name in the table.
+pub(crate) async fn older_sqlx(queue: &str, url: &str, amount: Amount) -> Result<Rates> {
+    let mut program = built("older-sqlx").await?;
+    program.args([queue, url]);
+    rates(program, amount).await
+}
+
 /// `BullMQ`, at the host and port of a Redis URL.
 pub(crate) async fn bullmq(url: &str, amount: Amount) -> Result<Rates> {
     let folder = Path::new("target/peers-bullmq");

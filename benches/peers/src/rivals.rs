@@ -1,6 +1,7 @@
 //! What the other queues are: in which version, and what they keep of a job.
 
 const MAIN: &str = include_str!("../Cargo.lock");
+const OLDER: &str = include_str!("../older-sqlx/Cargo.lock");
 
 /// A queue by its name without its tuning, its package, the lockfile that has its version, and what it keeps.
 const RIVALS: &[(&str, &str, &str, &str)] = &[
@@ -24,6 +25,10 @@ const RIVALS: &[(&str, &str, &str, &str)] = &[
         MAIN,
         "logged tables, commits awaited; a dead worker's jobs come back after 4 h",
     ),
+    ("awa", "awa", OLDER, "logged tables, commits awaited; a dead worker's jobs come back"),
+    ("fang", "fang", OLDER, "logged tables, commits awaited; a dead worker's jobs stay as they are"),
+    ("sqlxmq", "sqlxmq", OLDER, "logged tables, commits awaited; a dead worker's jobs come back"),
+    ("underway", "underway", OLDER, "logged tables, commits awaited; a dead worker's jobs come back; what ran is kept"),
     ("apalis-postgres", "apalis-postgres", MAIN, "logged tables, commits awaited; a dead worker's jobs come back"),
     (
         "apalis-mysql",
