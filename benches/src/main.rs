@@ -8,6 +8,7 @@ mod floors;
 mod growth;
 mod idle;
 mod latency;
+mod limited;
 mod machine;
 mod page;
 mod pinned;
@@ -96,6 +97,8 @@ enum Role {
     },
     /// Measures what a job costs when more of everything is there: jobs, workers, queues, distance.
     Growth(growth::Growing),
+    /// Compares a queue with limits that are in the way of nothing with one that has none.
+    Limited,
     /// Compares 64 writers on Postgres with and without notifications.
     Writers,
     /// Runs a worker that has nothing to do.
@@ -118,6 +121,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Role::Holder { url, lease }) => rescue::hold(&url, Duration::from_millis(lease)).await,
         Some(Role::Rescue { lease }) => rescue::check(&scale, &every()?, lease).await,
         Some(Role::Pinned { time, load }) => pinned::measure(&every()?, time, load).await,
+        Some(Role::Limited) => limited::measure(&scale, &stores(&scale, &Kind::LIMITED)?).await,
         Some(Role::Writers) => writers::measure(&scale, &every()?).await,
         Some(Role::Drainer { url }) => growth::drainer(&url).await,
         Some(Role::Growth(growing)) => {

@@ -31,6 +31,9 @@ impl Kind {
     pub(crate) const ALL: [Self; 7] =
         [Self::Memory, Self::SqliteFull, Self::SqliteNormal, Self::Postgres, Self::MySql, Self::Redis, Self::RabbitMq];
 
+    /// Those that keep limits, SQLite once.
+    pub(crate) const LIMITED: [Self; 5] = [Self::Memory, Self::SqliteNormal, Self::Postgres, Self::MySql, Self::Redis];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",

@@ -25,6 +25,20 @@ impl Noop {
     }
 }
 
+/// The same under a limit that is in the way of nothing.
+#[task(name = "bench.capped", limit(max = 100_000, key = "customer-{customer}"))]
+#[expect(clippy::unused_async, reason = "a plain function runs on the pool for blocking work")]
+pub(crate) async fn capped(customer: usize, data: String) {
+    drop((customer, data));
+}
+
+impl Capped {
+    /// As large as a [`Noop`], but for the customer.
+    pub(crate) fn sample(customer: usize) -> Self {
+        Self::new(customer, Noop::sample().data)
+    }
+}
+
 /// How many jobs are still to run, and what ends the worker when they have.
 pub(crate) struct Countdown {
     left: AtomicUsize,

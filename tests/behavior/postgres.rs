@@ -6,17 +6,18 @@ use std::time::Duration;
 use sqlx::postgres::PgPool;
 use sqlx::{Postgres, Transaction};
 use taskwright::backend::sql::postgres::Postgres as Store;
-use taskwright::backend::{Backend, Reap};
+use taskwright::backend::{Backend, LimitSource, Reap};
 use taskwright::context::States;
+use taskwright::job::Allowance;
 use taskwright::prelude::*;
 use taskwright::registry::Registry;
 use taskwright::testing::faulty::{Fault, Operation};
 use taskwright::time::Clock;
 use taskwright::worker::WorkerOptions;
-use taskwright::{Client, ErrorKind, State, Worker};
+use taskwright::{Client, ErrorKind, Shutdown, State, Worker};
 use taskwright_tests::servers::{Kind, Server};
 
-use crate::site::{Site, with_option, within};
+use crate::site::{Site, eventually, with_option, within};
 
 /// A store in a schema of its own, with a table of the user's in it.
 struct Shop {
@@ -127,6 +128,32 @@ async fn commit_whose_answer_is_lost_stands_and_is_not_repeated() {
     worker.stop().await;
     assert_eq!(shop.site.job(id).await.unwrap().attempt, 1);
     assert_eq!(shop.ledger().await, ["rent 1"]);
+}
+
+#[task(limit(max = 1, key = "till"))]
+fn pay() {}
+
+/// While another transaction counts a limit, a claim answers nothing, and that there may be more at once.
+#[tokio::test]
+async fn a_drain_waits_for_those_who_count_a_limit() {
+    let Some(shop) = Shop::open().await else { return };
+    let client = &shop.site.client;
+    client.dispatch(Pay::new()).await.unwrap();
+    let limiter = client.backend().limiter().unwrap();
+    limiter.set_limit("till", LimitSource::RunTime, Allowance::at_once(1)).await.unwrap();
+    let mut counting = shop.database.begin().await.unwrap();
+    let lock = format!("SELECT id FROM {}.limits FOR UPDATE", shop.schema);
+    assert_eq!(sqlx::query(sqlx::AssertSqlSafe(lock)).fetch_all(&mut *counting).await.unwrap().len(), 1);
+    let options = WorkerOptions { drain: true, ..WorkerOptions::default() };
+    let tasks = Registry::new().with::<Pay>().unwrap();
+    let drain = Worker::new(client.clone(), tasks, Arc::default(), options).unwrap().run(Shutdown::new());
+    let claims = shop.site.backend.calls(Operation::Claim);
+    let counted = async {
+        eventually("it looks again", async || shop.site.backend.calls(Operation::Claim) > claims + 3).await;
+        counting.commit().await.unwrap();
+    };
+    let (summary, ()) = within(async { tokio::join!(drain, counted) }).await;
+    assert_eq!(summary.unwrap().completed, 1);
 }
 
 /// Passes over a statement that failed, and says that all is well.

@@ -60,7 +60,12 @@ pub(crate) async fn run(worker: &Shared) {
                 worker.claim_succeeded(claimed.jobs.len());
                 match accept(worker, &claim, claimed) {
                     Found::Enough => {}
-                    Found::Dry(_) if worker.options.drain && worker.slots.in_hand() == 0 => {
+                    // A store that says to look again at once does not know yet whether it is empty.
+                    Found::Dry(next_due)
+                        if worker.options.drain
+                            && worker.slots.in_hand() == 0
+                            && next_due.is_none_or(|due| !due.is_zero()) =>
+                    {
                         if worker.leases.is_empty() {
                             return;
                         }

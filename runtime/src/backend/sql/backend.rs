@@ -33,7 +33,11 @@ impl<Database: Store + Wake + Transaction> Backend for Database {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed> {
-        self.write(ClaimWork::new(claim, self.experience())).await
+        let claimed = self.write(ClaimWork::new(claim, self.experience())).await;
+        if claimed.is_err() {
+            self.experience().floors().forget();
+        }
+        claimed
     }
 
     async fn extend(&self, extend: &Extend) -> Result<Extended> {

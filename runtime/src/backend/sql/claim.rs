@@ -126,7 +126,10 @@ impl ClaimWork {
         let began = Instant::now();
         let records = db.take_due(Pool::Free, &wishes, keys, limit, terms).await?;
         let dues = records.iter().map(|record| (record.queue.as_str(), Timestamp::from_micros(record.due)));
-        self.experience.floors().took(&wishes, limit, &dues, now);
+        // What a worker leaves to others since it does not know its task lies there still.
+        if terms.unknown.is_empty() {
+            self.experience.floors().took(&wishes, limit, &dues, now);
+        }
         let jobs = self.lease(db, records, &HashSet::new(), now, news).await?;
         if !jobs.is_empty() && self.experience.floors().counts() {
             let dead = db.dead_rows().await?;

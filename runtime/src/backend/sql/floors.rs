@@ -4,8 +4,8 @@
 //! claim that looks in order walks past all the jobs that were ever taken meanwhile: half a second past 600,000 of them
 //! (Postgres 15, 2 cores, `EXPLAIN ANALYZE`), and more with every job.
 //! So while there are many dead rows, claims begin where the one before found the first job, and only so often at the very
-//! front that this takes a tenth of the time. What was laid before the floor, as a job given back or one of a transaction
-//! that was committed late, waits for the next look at everything.
+//! front that this takes a tenth of the time. What came to lie below the floor waits for the next look at everything: a
+//! job of a transaction that was committed late, or one that was pushed as due long ago.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,7 +89,8 @@ impl Floors {
     /// Notes which jobs a claim at `now` got, each by its queue and when it was due: `limit` at the most, and of each queue
     /// as many as it wished for.
     ///
-    /// A queue that may have more is looked at next from the first job that it gave.
+    /// A queue that may have more is looked at next from the first job that it gave. One that gave none keeps its floor: it
+    /// may be paused, or its turn may not have come.
     pub(super) fn took<'a, Jobs>(&mut self, wishes: &[Wish<'_>], limit: usize, jobs: &Jobs, now: Timestamp)
     where
         Jobs: ExactSizeIterator<Item = (&'a str, Timestamp)> + Clone,
@@ -100,13 +101,16 @@ impl Floors {
         for (queue, most) in wishes {
             let dues = || jobs.clone().filter(|(of, _)| of == queue).map(|(_, due)| due);
             let may_have_more = dues().count() >= *most || jobs.len() >= limit;
-            match (may_have_more, dues().min()) {
-                // Others may have filled the claim before this queue's turn came.
-                (true, None) => {}
-                (true, Some(first)) => drop(self.dues.insert((*queue).to_owned(), first.before(MARGIN))),
-                (false, _) => drop(self.dues.insert((*queue).to_owned(), now.before(MARGIN))),
+            if let Some(first) = dues().min() {
+                let floor = if may_have_more { first } else { now };
+                self.dues.insert((*queue).to_owned(), floor.before(MARGIN));
             }
         }
+    }
+
+    /// Lets the next claim look at everything, since it is not known what became of the last one.
+    pub(super) fn forget(&mut self) {
+        self.dues.clear();
     }
 
     /// Whether this claim, which hands out jobs, is to ask how many dead rows there are.
@@ -168,10 +172,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_queue_whose_turn_did_not_come_keeps_its_floor() {
+    async fn a_queue_that_gave_nothing_keeps_its_floor() {
         let mut floors = floors();
         let beginning = Timestamp::from_micros(i64::MIN);
         floors.took(WISHES, 2, &[("mail", at(30)), ("mail", at(20))].into_iter(), NOW);
         assert_eq!(floors.of(WISHES), [at(19), beginning]);
+        floors.forget();
+        assert_eq!(floors.of(WISHES), [beginning, beginning]);
     }
 }
