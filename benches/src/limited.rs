@@ -82,8 +82,8 @@ async fn drain(store: &Store, limited: Limited, jobs: usize) -> Result<f64> {
             many(&client, jobs, Dispatch::new).await?;
         }
         Limited::Queue => {
-            let limiter = client.backend().limiter().context("it has no limits")?;
-            limiter.set_limit("queue:default", LimitSource::RunTime, Allowance::at_once(MOST)).await?;
+            let facet = client.backend().limiter().context("it has no limits")?;
+            facet.set_limit("queue:default", LimitSource::RunTime, Allowance::at_once(MOST)).await?;
             many(&client, jobs, Dispatch::new).await?;
         }
         Limited::OneKey => capped(&client, jobs, 1, |job| job).await?,
