@@ -146,7 +146,8 @@ async fn a_drain_waits_for_those_who_count_a_limit() {
     assert_eq!(sqlx::query(sqlx::AssertSqlSafe(lock)).fetch_all(&mut *counting).await.unwrap().len(), 1);
     let options = WorkerOptions { drain: true, ..WorkerOptions::default() };
     let tasks = Registry::new().with::<Pay>().unwrap();
-    let drain = Worker::new(client.clone(), tasks, Arc::default(), options).unwrap().run(Shutdown::new());
+    let drain = Worker::new(client.clone(), tasks, Arc::default(), options).unwrap();
+    let drain = Box::pin(drain.run(Shutdown::new()));
     let claims = shop.site.backend.calls(Operation::Claim);
     let counted = async {
         eventually("it looks again", async || shop.site.backend.calls(Operation::Claim) > claims + 3).await;
