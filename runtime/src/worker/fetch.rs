@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use crate::backend::{Claim, Claimed, QueueClaim};
+use crate::job::{Job, Lease};
 use crate::policy::prefetch;
 use crate::policy::state::Return;
 
@@ -113,8 +114,25 @@ fn accept(worker: &Shared, claim: &Claim, claimed: Claimed) -> Found {
     // A queue that gave all that its own limit allows may hold more, though the claim as a whole was not filled.
     let queue_filled = |queue: &QueueClaim| queue.limit < claim.limit && of_queue(queue) >= queue.limit;
     let enough = count >= claim.limit || count > 0 && claim.queues.iter().any(queue_filled);
+    meet(worker, &claimed.jobs);
     worker.take(claimed.jobs);
     if enough { Found::Enough } else { Found::Dry(claimed.next_due) }
+}
+
+/// Reports tasks that are not known before another claim is made, so that none can have their jobs again when they are
+/// given back.
+fn meet(worker: &Shared, jobs: &[(Lease, Job)]) {
+    let mut known = None;
+    for (_, job) in jobs {
+        let task = &job.spec.task;
+        if known == Some(task) {
+            continue;
+        }
+        match worker.registry.get(task.as_str()) {
+            Some(_) => known = Some(task),
+            None => worker.report_unknown(task),
+        }
+    }
 }
 
 async fn wait_for_room(worker: &Shared) {

@@ -154,8 +154,10 @@ impl Broker {
 
     /// Takes at most so many messages of a queue, the most urgent first: all that are there, if they are fewer.
     ///
-    /// A consumer that exists for this moment only brings what is asked for and nothing ahead. The broker pauses a consumer after some hundreds of messages; a single `get` behind it tells whether the
-    /// queue is empty.
+    /// A consumer that exists for this moment only brings what is asked for and nothing ahead. The broker pauses a consumer
+    /// after some hundreds of messages; a single `get` behind it tells whether the queue is empty.
+    /// From a quorum queue each message is a `get`: it takes back what it had promised a consumer at the moment of its
+    /// cancel, and gives it again as redelivered, which would count as a crash (seen with RabbitMQ 3.10).
     pub(super) async fn take(&self, place: &Place, limit: usize) -> Result<(Arc<Source>, Vec<Delivery>)> {
         let sender = self.sender().await?;
         patiently("declare a queue", self.declare_on(&sender, place)).await?;
@@ -164,7 +166,8 @@ impl Broker {
             let turn = source.turn.lock().await;
             let mut taken = Vec::new();
             while taken.len() < limit {
-                let count = u16::try_from(limit - taken.len()).unwrap_or(u16::MAX);
+                let count = if self.topology.is_quorum(place) { 1 } else { limit - taken.len() };
+                let count = u16::try_from(count).unwrap_or(u16::MAX);
                 let last = source.take(&self.topology.queue(place), count, &mut taken).await?;
                 let Some(last) = last else { break };
                 taken.push(last);
