@@ -652,6 +652,19 @@ async fn an_open_transaction_makes_claims_read_no_more_than_now_and_then() {
     pin.close().await.unwrap();
 }
 
+/// Enough claims that also those happen which only some make.
+#[tokio::test]
+async fn a_schema_may_have_quotes_in_its_name() {
+    let Some(Site { url, schema }) = Site::new() else { return };
+    let site = Site { url, schema: format!("it's%22{schema}") };
+    let postgres = site.open().await;
+    postgres.push(&push_of(130)).await.unwrap();
+    for _ in 0..130 {
+        assert_eq!(claim(&postgres, 1).await.unwrap().len(), 1);
+    }
+    postgres.close().await.unwrap();
+}
+
 /// F20: whoever notifies in a transaction holds a lock on all notifications of the server until its commit is done, which
 /// a standby that does not answer makes long. No commit of ours waits for that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

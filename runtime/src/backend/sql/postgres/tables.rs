@@ -374,8 +374,10 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
     }
 
     async fn dead_rows(&mut self) -> Result<i64> {
-        const DEAD: &str = "SELECT pg_stat_get_dead_tuples('taskwright_jobs'::regclass)";
-        self.fetch(DEAD, &[]).await?.first().map_or(Ok(0), |row| row.integer(0))
+        const DEAD: &str = "SELECT pg_stat_get_dead_tuples(class.oid) FROM pg_class AS class \
+            JOIN pg_namespace AS space ON space.oid = class.relnamespace WHERE space.nspname = ? AND class.relname = 'jobs'";
+        let schema = self.schema.name().to_owned();
+        self.fetch(DEAD, &[Value::Text(&schema)]).await?.first().map_or(Ok(0), |row| row.integer(0))
     }
 
     async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64> {
