@@ -16,7 +16,7 @@ use crate::sites::{Kind, Store, worker};
 use crate::tasks::Noop;
 
 /// How long a worker is watched.
-const WATCHED: Duration = Duration::from_secs(10);
+const WATCHED: Duration = Duration::from_secs(30);
 
 /// How long it may take to come to rest before that.
 const SETTLING: Duration = Duration::from_secs(2);

@@ -20,8 +20,8 @@ use taskwright::{Client, Error, ErrorKind, Name, Shutdown, Worker};
 use taskwright_tests::servers::{Kind, Server};
 
 use crate::site::{
-    claim, claim_some, complete, hear, keep_some, push_all, push_of, push_one, queue, says, tells_large_tokens_apart,
-    works,
+    claim, claim_some, complete, hear, keep_some, push_all, push_of, push_one, queue, says, tells_how_long_it_is_calm,
+    tells_large_tokens_apart, works,
 };
 
 /// How many sessions of programs there are beside the one that asks.
@@ -598,6 +598,15 @@ async fn a_claim_reads_no_finished_jobs_and_no_more_than_it_hands_out() {
     // Had every claim read them all, these were 20,000 more.
     assert!(beside_finished < alone + 2_000, "{alone} rows read, and {beside_finished} beside finished jobs");
     assert!(alone < 2_500, "{alone} rows read to hand out 100 of 500");
+}
+
+#[tokio::test]
+async fn it_says_for_how_long_nothing_needs_a_reap() {
+    let Some(site) = Site::new() else { return };
+    let clock = Clock::stopped();
+    let postgres = Postgres::connect_with(&site.url(), clock.clone()).await.unwrap();
+    tells_how_long_it_is_calm(&postgres, &clock).await;
+    postgres.close().await.unwrap();
 }
 
 /// F16.

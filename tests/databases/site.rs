@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use taskwright::backend::{Backend, Claim, Hint, Listener, Push, Pushed, QueueClaim, Settled, Settlement};
+use taskwright::backend::{Backend, Claim, Hint, Listener, Push, Pushed, QueueClaim, Reap, Settled, Settlement};
 use taskwright::job::{BatchId, Job, JobId, Lease, WorkerId};
 use taskwright::policy::Verdict;
-use taskwright::testing::Draft;
+use taskwright::testing::{Draft, LEASE};
+use taskwright::time::Clock;
 use taskwright::{Error, ErrorKind, Name, Result};
 
 pub(crate) fn queue() -> Name {
@@ -30,15 +31,8 @@ pub(crate) async fn push_one(backend: &dyn Backend) -> Result<JobId> {
 
 pub(crate) async fn claim(backend: &dyn Backend, limit: usize) -> Result<Vec<(Lease, Job)>> {
     let queues = vec![QueueClaim { queue: queue(), limit }];
-    let claim = Claim {
-        worker: WorkerId::new(),
-        queues,
-        limit,
-        unknown: vec![],
-        ttl: Duration::from_secs(30),
-        max_crashes: 3,
-        aging: None,
-    };
+    let claim =
+        Claim { worker: WorkerId::new(), queues, limit, unknown: vec![], ttl: LEASE, max_crashes: 3, aging: None };
     Ok(backend.claim(&claim).await?.jobs)
 }
 
@@ -98,4 +92,18 @@ pub(crate) async fn tells_large_tokens_apart(backend: &dyn Backend) {
     for claimed in [second, first] {
         assert_eq!(complete(backend, claimed).await.unwrap(), [Settled::Applied]);
     }
+}
+
+/// What is in the store says how long nobody needs to reap.
+pub(crate) async fn tells_how_long_it_is_calm(backend: &dyn Backend, clock: &Clock) {
+    let reap = Reap { limit: 10, max_crashes: 3 };
+    assert_eq!(backend.reap(&reap).await.unwrap().calm, Duration::MAX, "nothing is there");
+    push_one(backend).await.unwrap();
+    assert_eq!(backend.reap(&reap).await.unwrap().calm, Duration::MAX, "what waits never lapses");
+    claim(backend, 1).await.unwrap();
+    let calm = backend.reap(&reap).await.unwrap().calm;
+    assert!(calm > Duration::ZERO && calm <= LEASE, "{calm:?}");
+    clock.advance(calm);
+    let reaped = backend.reap(&reap).await.unwrap();
+    assert_eq!(reaped.returned, 1, "the lease lapsed then");
 }

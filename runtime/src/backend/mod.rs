@@ -400,6 +400,8 @@ pub struct Reaped {
     pub expired: usize,
     /// Whether there may be more to do.
     pub more: bool,
+    /// For how long nothing that is in the store now needs a reap; zero where that is not known.
+    pub calm: Duration,
 }
 
 /// Facet: outcomes that can be asked for.

@@ -225,9 +225,15 @@ impl Harness {
         self.reap_up_to(1_000).await
     }
 
-    /// Reaps at most so many jobs; three crashes are poison.
+    /// Reaps at most so many jobs; three crashes are poison. For how long it is calm then is left to [`Harness::calm`].
     pub async fn reap_up_to(&self, limit: usize) -> Result<Reaped> {
-        self.backend.reap(&Reap { limit, max_crashes: 3 }).await
+        let reaped = self.backend.reap(&Reap { limit, max_crashes: 3 }).await?;
+        Ok(Reaped { calm: Duration::ZERO, ..reaped })
+    }
+
+    /// For how long the store says that nothing needs a reap.
+    pub async fn calm(&self) -> Result<Duration> {
+        Ok(self.backend.reap(&Reap { limit: 1_000, max_crashes: 3 }).await?.calm)
     }
 
     /// Lets every lease lapse, and reaps.

@@ -55,6 +55,9 @@ impl WorkerOptions {
     /// The most jobs that one worker runs at once.
     pub const MAX_CONCURRENCY: usize = 100_000;
 
+    /// The shortest lease that a worker may ask for.
+    pub const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
     /// Whether every value lies in its range.
     pub(crate) fn check(&self) -> Result<()> {
         let checks = [
@@ -66,7 +69,7 @@ impl WorkerOptions {
             (self.blocking_threads >= 1, "blocking_threads is 0; choose at least 1".to_owned()),
             (self.processes >= 1, "processes is 0; choose at least 1".to_owned()),
             (self.process_jobs >= 1, "process_jobs is 0; choose at least 1".to_owned()),
-            (self.lease >= Duration::from_secs(1), format!("lease is {:?}; choose at least 1s", self.lease)),
+            (self.lease >= Self::SHORTEST_LEASE, format!("lease is {:?}; choose at least 1s", self.lease)),
             (self.poll >= Duration::from_millis(10), format!("poll is {:?}; choose at least 10ms", self.poll)),
             (self.max_crashes >= 1, "max_crashes is 0; choose at least 1".to_owned()),
             (

@@ -418,7 +418,7 @@ impl Ledger {
             let expired: Vec<_> = expired.iter().map(|id| self.name(*id)).collect();
             self.note(now, &format!("reap   lapsed [{}], expired [{}]", names.join(" "), expired.join(" ")));
         }
-        let expected = Reaped { returned, discarded, expired: expired.len(), more: false };
+        let expected = Reaped { returned, discarded, expired: expired.len(), ..Reaped::default() };
         self.must(*answer == expected, |_| format!("P5: a reap did {answer:?}, and had to do {expected:?}"));
     }
 

@@ -29,10 +29,11 @@ const SPARED: u32 = 9;
 /// How far below what a claim has seen the floor is: jobs are due when their push began, and seen when it is committed.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// What the claims of one handle have met, from which the next one guesses what it will meet.
+/// What the calls of one handle have met, from which the next one guesses what it will meet.
 #[derive(Default)]
 pub(super) struct Experience {
     met_limits: AtomicBool,
+    led: AtomicBool,
     /// Held to read or note a few values, never across an await.
     floors: Mutex<Floors>,
 }
@@ -45,6 +46,15 @@ impl Experience {
 
     pub(super) fn meets_limits(&self, meets: bool) {
         self.met_limits.store(meets, Ordering::Relaxed);
+    }
+
+    /// Whether the last campaign won.
+    pub(super) fn led(&self) -> bool {
+        self.led.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn leads(&self, leads: bool) {
+        self.led.store(leads, Ordering::Relaxed);
     }
 
     pub(super) fn floors(&self) -> MutexGuard<'_, Floors> {

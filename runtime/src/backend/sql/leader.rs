@@ -17,7 +17,10 @@ use crate::time::Timestamp;
 #[async_trait]
 impl<Database: Store> Leader for Database {
     async fn campaign(&self, role: &Name, worker: WorkerId, ttl: Duration) -> Result<Option<Term>> {
-        self.write(Campaign { role: role.clone(), worker, ttl }).await
+        let experience = self.experience();
+        let term = self.write(Campaign { role: role.clone(), worker, ttl, leads: experience.led() }).await?;
+        experience.leads(term.is_some());
+        Ok(term)
     }
 
     async fn resign(&self, role: &Name, worker: WorkerId) -> Result<()> {
@@ -29,6 +32,12 @@ struct Campaign {
     role: Name,
     worker: WorkerId,
     ttl: Duration,
+    /// Whether it is likely to lead already.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres")),
+        expect(dead_code, reason = "only servers look first")
+    )]
+    leads: bool,
 }
 
 #[async_trait]
@@ -42,8 +51,11 @@ impl Work for Campaign {
     fn glance(&self) -> Option<Glance<'_, Option<Term>>> {
         const MAY_LEAD: &str =
             "SELECT NOT EXISTS (SELECT 1 FROM taskwright_leaders WHERE role = ? AND worker <> ? AND until > {now})";
+        if self.leads {
+            return None;
+        }
         let values = vec![Value::Text(self.role.as_str()), Value::Id(self.worker.as_bytes())];
-        Some(Glance { sql: MAY_LEAD, values, nothing: None })
+        Some(Glance { sql: MAY_LEAD, values, nothing: |may_lead| (may_lead == Some(0)).then_some(None) })
     }
 
     /// The row of a role is locked before it is decided about; whoever writes its first one must be the only one.

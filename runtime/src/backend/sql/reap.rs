@@ -1,6 +1,8 @@
 //! Rescue.
 
 use std::collections::HashMap;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -41,13 +43,18 @@ impl Work for ReapWork {
     /// The leader asks all the time, and mostly nobody has died. Whatever a round does must be looked for here.
     #[cfg(any(feature = "mysql", feature = "postgres"))]
     fn glance(&self) -> Option<Glance<'_, Reaped>> {
-        const ANY: &str = "SELECT EXISTS (SELECT 1 FROM taskwright_leases WHERE lapses <= {now}) \
-            OR EXISTS (SELECT 1 FROM taskwright_jobs WHERE expires <= {now}) \
-            OR EXISTS (SELECT 1 FROM taskwright_limited WHERE expires <= {now}) \
-            OR EXISTS (SELECT 1 FROM taskwright_workers WHERE lapses <= {now}) \
-            OR EXISTS (SELECT 1 FROM taskwright_unique WHERE until <= {now}) \
-            OR EXISTS (SELECT 1 FROM taskwright_limits WHERE is_set = 0 AND counts_until <= {now})";
-        Some(Glance { sql: ANY, values: Vec::new(), nothing: Reaped::default() })
+        // In microseconds from now; NULL where nothing ever will.
+        const NEXT: &str = "SELECT min(next.due) - {now} FROM (SELECT min(lapses) AS due FROM taskwright_leases \
+            UNION ALL SELECT min(expires) FROM taskwright_jobs \
+            UNION ALL SELECT min(expires) FROM taskwright_limited \
+            UNION ALL SELECT min(lapses) FROM taskwright_workers \
+            UNION ALL SELECT min(until) FROM taskwright_unique \
+            UNION ALL SELECT min(counts_until) FROM taskwright_limits WHERE is_set = 0) AS next";
+        let nothing = |next: Option<i64>| {
+            let calm = next.map_or(Duration::MAX, |next| Duration::from_micros(next.try_into().unwrap_or(0)));
+            (calm > Duration::ZERO).then(|| Reaped { calm, ..Reaped::default() })
+        };
+        Some(Glance { sql: NEXT, values: Vec::new(), nothing })
     }
 
     async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Reaped> {

@@ -177,8 +177,8 @@ impl<S: Server> Connections<S> {
     async fn sees_nothing<A>(&self, glance: Glance<'_, A>) -> Result<Option<A>> {
         let now = format!("({} + {})", S::NOW, self.clock.offset());
         let rows = self.alone(&glance.sql.replace("{now}", &now), &glance.values).await?;
-        let sees = rows.first().map(|row| row.integer(0)).transpose()?;
-        Ok((sees == Some(0)).then_some(glance.nothing))
+        let sees = rows.first().map(|row| row.maybe_integer(0)).transpose()?.flatten();
+        Ok((glance.nothing)(sees))
     }
 
     /// Runs one statement without a transaction around it, which costs one round trip: for what is nobody's work, and

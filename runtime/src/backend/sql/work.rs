@@ -66,11 +66,11 @@ pub(super) trait Work: Send + 'static {
 /// One statement that stands alone, in place of a transaction that would change nothing.
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) struct Glance<'w, Answer> {
-    /// Answers 0 when there is nothing to do. `{now}` in it is the database's time.
+    /// Answers one whole number, or NULL. `{now}` in it is the database's time.
     pub(super) sql: &'static str,
     pub(super) values: Vec<Value<'w>>,
-    /// What is told then.
-    pub(super) nothing: Answer,
+    /// What is told where that says that there is nothing to do.
+    pub(super) nothing: fn(Option<i64>) -> Option<Answer>,
 }
 
 /// How much of what others commit a transaction sees.

@@ -54,6 +54,19 @@ pub(super) async fn lease_that_lapsed_first_goes_first(h: &Harness) -> Result<()
     Ok(())
 }
 
+pub(super) async fn calm_ends_no_later_than_the_first_lease(h: &Harness) -> Result<()> {
+    const EARLIER: Duration = Duration::from_secs(5);
+    let rest = LEASE.saturating_sub(EARLIER);
+    h.push_and_claim(h.job()).await?;
+    h.advance(EARLIER);
+    h.push_and_claim(h.job()).await?;
+    let calm = h.calm().await?;
+    assert!(calm <= rest, "{calm:?}");
+    h.advance(rest);
+    assert_eq!(h.calm().await?, Duration::ZERO, "the round that rescues says nothing about the next");
+    Ok(())
+}
+
 pub(super) async fn bounded_reap_says_that_there_is_more(h: &Harness) -> Result<()> {
     for _ in 0..5 {
         h.push_and_claim(h.job()).await?;

@@ -162,6 +162,7 @@ macro_rules! __conformance_table {
                 [P5 P15] repeated_reap_does_nothing;
                 [P5] lease_that_lapsed_first_goes_first;
                 [P5] bounded_reap_says_that_there_is_more;
+                [P5] calm_ends_no_later_than_the_first_lease;
                 [P5] bounded_reap_takes_a_part_of_one_claim;
                 [P5] orphan_is_found_behind_many_long_jobs;
                 [P5] crash_is_counted_and_remembered;
