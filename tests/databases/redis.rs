@@ -234,12 +234,14 @@ async fn missing_rights_are_told_and_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn a_schema_of_a_later_version_is_told_apart_from_the_next_one() {
+async fn a_schema_of_another_version_is_told_apart_from_the_next_one() {
     let Some(site) = Site::shared() else { return };
-    site.run::<()>("SET PREFIX_schema 2").await;
-    assert_eq!(site.open().await.info().schema, Some(Schema { version: 2, known: 1 }));
-    site.run::<()>("SET PREFIX_schema 3").await;
-    says(&refused(&site.url()).await, ErrorKind::Corrupt, "schema version 3, and this program knows 1; update");
+    site.run::<()>("SET PREFIX_schema 4").await;
+    assert_eq!(site.open().await.info().schema, Some(Schema { version: 4, known: 3 }));
+    site.run::<()>("SET PREFIX_schema 5").await;
+    says(&refused(&site.url()).await, ErrorKind::Corrupt, "schema version 5, and this program knows 3; update");
+    site.run::<()>("SET PREFIX_schema 1").await;
+    says(&refused(&site.url()).await, ErrorKind::Corrupt, "schema version 1, which was never released");
     site.run::<()>("SET PREFIX_schema nonsense").await;
     says(&refused(&site.url()).await, ErrorKind::Corrupt, "is `nonsense`, which is no version of taskwright's keys");
 }
@@ -593,10 +595,14 @@ async fn nonsense_about_limits_holds_up_nobody() {
         let held = claim(&redis, 1).await.unwrap();
         assert_eq!(held.len(), 1);
         let key = |name: &str| format!("{{{}}}:{name}", site.prefix).into_bytes();
-        let nonsense: &[u8] = [b"nonsense".as_slice(), b"\x85\xa4held\xa1x\xa6starts\x92\x01\x90"][round];
-        for (hash, field) in [("limits", b"a".as_slice()), ("holds", held[0].0.job.as_bytes())] {
-            let _: Value = site.run_with(vec![b"HSET".into(), key(hash), field.into(), nonsense.into()]).await;
-        }
+        let limit: &[u8] = [b"nonsense".as_slice(), b"\xff_______\xff_______\x81\xa6starts\x92\x01\x90"][round];
+        let _: Value = site.run_with(vec![b"SET".into(), key("limit:a"), limit.into()]).await;
+        let holds: &[u8] = [b"nonsense".as_slice(), b"\0\0\0\x01\xff\0\0\0"][round];
+        let mut lease: Vec<u8> =
+            site.run_with(vec![b"HGET".into(), key("leases"), held[0].0.job.as_bytes().into()]).await;
+        lease.truncate(32);
+        lease.extend([b"mail\0", holds].concat());
+        let _: Value = site.run_with(vec![b"HSET".into(), key("leases"), held[0].0.job.as_bytes().into(), lease]).await;
         for lane in ["nonsense", "[]", r#"["mail",[[1]]]"#, r#"["other",[]]"#] {
             let _: Value = site.run_with(vec![b"ZADD".into(), key("line:mail"), b"1".into(), lane.into()]).await;
         }
@@ -611,7 +617,7 @@ async fn nonsense_about_limits_holds_up_nobody() {
             assert_eq!(redis.cancel(&cancel).await.unwrap(), [Cancelled::Requested]);
         }
         assert_eq!(complete(&redis, held).await.unwrap(), [Settled::Applied]);
-        site.run::<()>("DEL PREFIX_limits").await;
+        site.run::<()>("DEL PREFIX_limit:a").await;
         // Nobody is told of what a hand has done.
         clock.advance(Duration::from_mins(1));
     }

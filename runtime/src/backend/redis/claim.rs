@@ -33,7 +33,7 @@ impl Redis {
         let mut jobs = self.leased(claim, &now, &token, ids, records).await?;
         // What takes turns comes in the order of turns.
         for of_queue in jobs.chunk_by_mut(|(_, one), (_, next)| one.spec.queue == next.spec.queue) {
-            of_queue.sort_by_key(|(_, job)| order::place(job, claim.aging));
+            of_queue.sort_by_cached_key(|(_, job)| order::place(job, claim.aging));
         }
         Ok(Claimed { jobs, next_due })
     }

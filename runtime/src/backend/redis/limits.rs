@@ -28,26 +28,41 @@ pub(super) fn place_of(spec: &JobSpec) -> Result<Vec<u8>> {
 }
 
 /// A limit as `lua/limits.lua` writes it.
+#[derive(Default)]
+struct Limit {
+    held: u64,
+    terms: Terms,
+}
+
+/// What a limit allows, and what has started.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Limit {
+struct Terms {
     by_hand: Allowance,
     configured: Allowance,
     asked: Allowance,
-    held: u64,
     starts: Starts,
 }
 
 impl Limit {
+    /// What can't be read allows nothing special; the next job that counts mends it.
+    fn read(stored: &[u8]) -> Self {
+        let Some((held, rest)) = stored.split_first_chunk() else { return Self::default() };
+        let held = u64::try_from(i64::from_be_bytes(*held)).unwrap_or(0);
+        let terms = rest.get(8..).and_then(|terms| decode(terms).ok()).unwrap_or_default();
+        Self { held, terms }
+    }
+
     /// `None` for one that was looked at and never counted.
     fn stats(self, key: String, now: Timestamp) -> Option<LimitStats> {
-        let usage = Usage { set: self.by_hand.or(self.configured), held: self.held, starts: self.starts };
-        let allowance = usage.allowance(self.asked);
+        let Terms { by_hand, configured, asked, starts } = self.terms;
+        let usage = Usage { set: by_hand.or(configured), held: self.held, starts };
+        let allowance = usage.allowance(asked);
         (!allowance.is_empty()).then(|| LimitStats {
             key,
             allowance,
-            at_run_time: self.by_hand,
-            configured: self.configured,
+            at_run_time: by_hand,
+            configured,
             held: usage.held,
             started: allowance.rate.map_or(0, |rate| usage.starts.within(rate.per, now)),
         })
@@ -69,8 +84,7 @@ impl Limiter for Redis {
             while let (Some(key), Some(stored)) = (shown.next(), shown.next()) {
                 let key = text(key)?;
                 after = Some(key.clone());
-                // What can't be read allows nothing special; the next job that counts mends it.
-                let stored: Limit = given(stored)?.and_then(|stored| decode(&stored).ok()).unwrap_or_default();
+                let stored = given(stored)?.map(|stored| Limit::read(&stored)).unwrap_or_default();
                 found.extend(stored.stats(key, now));
             }
             if is_last {

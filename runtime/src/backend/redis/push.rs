@@ -6,9 +6,8 @@ use redis::Value;
 
 use super::answer::{bytes, given, id, integer, list, parts};
 use super::error::strange;
-use super::limits::place_of;
 use super::present::{PRESENT, known, moment};
-use super::record::{beginning_of, read, tail, version};
+use super::record::{read, split, tail, version};
 use super::scripts::{HOLDERS, PUSH};
 use super::{Redis, key};
 use crate::backend::{Push, Pushed};
@@ -43,19 +42,17 @@ impl Redis {
         for new in &push.jobs {
             let new = NewJob { due: known(new.due), expires: new.expires.map(known), ..new.clone() };
             let job = forecast.merged(new.spec.id).unwrap_or_else(|| Job::received(&new, PRESENT));
-            let mut beginning = tail(&job, None)?;
-            let rest = beginning.split_off(beginning_of(&job));
-            let place = place_of(&job.spec)?;
-            jobs.push((kinds.number(Kind { due: job.due, expires: job.expires, place, beginning }), job, rest));
+            let (beginning, rest) = split(tail(&job, None)?)?;
+            jobs.push((kinds.number(Kind { due: job.due, expires: job.expires, beginning }), job, rest));
         }
         let changed: Vec<_> = forecast.changed().collect();
         call.arg(kinds.list.len()).arg(changed.len());
-        for Kind { due, expires, place, beginning } in &kinds.list {
-            call.arg(moment(*due)).arg(expires.map(moment).unwrap_or_default()).arg(place).arg(beginning);
+        for Kind { due, expires, beginning } in &kinds.list {
+            call.arg(moment(*due)).arg(expires.map(moment).unwrap_or_default()).arg(beginning);
         }
         for (version, job) in changed {
             call.arg(job.id().as_bytes()).arg(version).arg(moment(job.due));
-            call.arg(job.expires.map(moment).unwrap_or_default()).arg(tail(job, None)?).arg(place_of(&job.spec)?);
+            call.arg(job.expires.map(moment).unwrap_or_default()).arg(tail(job, None)?);
         }
         for (kind, job, rest) in &jobs {
             call.arg(job.id().as_bytes()).arg(kind).arg(key(job.spec.unique.as_ref()));
@@ -168,9 +165,7 @@ impl Waiting {
 struct Kind {
     due: Timestamp,
     expires: Option<Timestamp>,
-    /// As [`place_of`] has it.
-    place: Vec<u8>,
-    /// The record's tail up to its queue.
+    /// The record's tail up to its queue and place.
     beginning: Vec<u8>,
 }
 

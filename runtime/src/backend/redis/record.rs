@@ -1,7 +1,8 @@
 //! A job as bytes: what scripts look at stands at fixed places, the rest is MessagePack that only this program reads.
 //!
 //! A script writes the head (its format, a stamp, when it was written, due, expires), the program the tail (the state's
-//! letter, the priority, the queue, the body); `lua/common.lua` says where each of them is.
+//! letter, the priority, the queue, the place of a job with limits, the body); `lua/common.lua` says where each of them
+//! is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::limits::place_of;
 use super::present::resolve;
 use crate::codec::{Codec, Payload};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,6 +27,8 @@ const HEAD: usize = 33;
 const VERSION: usize = 9;
 /// The only format so far.
 const FORMAT: u8 = 1;
+/// Stands before a place, as before up to 4 GiB of bytes in MessagePack; a body never begins so.
+const PLACE: u8 = 0xc6;
 
 /// What the tail holds besides the queue; an array in this order. New fields go to the end, with `#[serde(default)]`.
 #[derive(Serialize, Deserialize)]
@@ -111,13 +115,23 @@ pub(super) fn tail(job: &Job, until: Option<Timestamp>) -> Result<Vec<u8>> {
     tail.extend(turned(spec.priority).to_be_bytes());
     tail.push(u8::try_from(queue.len()).map_err(|error| unwritable().because(error))?);
     tail.extend(queue);
+    if !job.state.is_terminal() {
+        let place = place_of(spec)?;
+        if !place.is_empty() {
+            tail.push(PLACE);
+            tail.extend(u32::try_from(place.len()).map_err(|error| unwritable().because(error))?.to_be_bytes());
+            tail.extend(place);
+        }
+    }
     rmp_serde::encode::write(&mut tail, &body).map_err(|error| unwritable().because(error))?;
     Ok(tail)
 }
 
-/// The length of a tail's beginning, which ends with the queue.
-pub(super) fn beginning_of(job: &Job) -> usize {
-    4 + job.spec.queue.as_str().len()
+/// Splits a tail behind its queue and place.
+pub(super) fn split(mut tail: Vec<u8>) -> Result<(Vec<u8>, Vec<u8>)> {
+    let (.., body) = parts(&tail).ok_or_else(unwritable)?;
+    let rest = tail.split_off(tail.len() - body.len());
+    Ok((tail, rest))
 }
 
 fn unwritable() -> Error {
@@ -251,7 +265,14 @@ fn state_of(letter: u8, due: Timestamp, now: Timestamp) -> Result<State> {
 /// A tail's letter, queue, and body.
 fn parts(tail: &[u8]) -> Option<(u8, &str, &[u8])> {
     let (fixed, rest) = tail.split_at_checked(4)?;
-    let (queue, body) = rest.split_at_checked(usize::from(*fixed.get(3)?))?;
+    let (queue, rest) = rest.split_at_checked(usize::from(*fixed.get(3)?))?;
+    let body = match rest.split_first() {
+        Some((&PLACE, place)) => {
+            let (length, place) = place.split_first_chunk()?;
+            place.get(usize::try_from(u32::from_be_bytes(*length)).ok()?..)?
+        }
+        _ => rest,
+    };
     Some((*fixed.first()?, std::str::from_utf8(queue).ok()?, body))
 }
 

@@ -9,8 +9,8 @@ use super::scripts::PROBE;
 use crate::backend::Schema;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The newest version of the keys that this program knows.
-const KNOWN: i64 = 1;
+/// The newest version of the keys that this program knows, and the oldest: no earlier one was released.
+const KNOWN: i64 = 3;
 /// The oldest Redis that has what the scripts need.
 const OLDEST: (u32, u32) = (6, 2);
 
@@ -99,6 +99,13 @@ async fn bring_up(link: &Link, found: Option<String>) -> Result<Schema> {
         );
         return Err(Error::new(ErrorKind::Corrupt, message));
     };
+    if version < KNOWN {
+        let message = format!(
+            "{key} has taskwright's schema version {version}, which was never released, and this program knows {KNOWN}; \
+             let an earlier build finish the jobs, then delete the keys, or choose another prefix"
+        );
+        return Err(Error::new(ErrorKind::Corrupt, message));
+    }
     if version > KNOWN + 1 {
         let message = format!(
             "{key} has taskwright's schema version {version}, and this program knows {KNOWN}; update this program"

@@ -4,7 +4,6 @@ use redis::Value;
 
 use super::answer::{list, text};
 use super::error::strange;
-use super::limits::place_of;
 use super::link::Call;
 use super::present::{PRESENT, moment};
 use super::record::tail;
@@ -117,7 +116,7 @@ pub(super) fn arg_place(call: &mut Call, job: &Job, placement: Placement, key: &
     let expires = || job.expires.map(moment).unwrap_or_default();
     match placement {
         Placement::Waiting => {
-            call.arg("w").arg(key).arg(moment(job.due)).arg(expires()).arg(tail(job, None)?).arg(place_of(&job.spec)?);
+            call.arg("w").arg(key).arg(moment(job.due)).arg(expires()).arg(tail(job, None)?);
         }
         Placement::Finished { until } => {
             let ends = until.or(job.finished).unwrap_or(PRESENT);

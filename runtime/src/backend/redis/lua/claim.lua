@@ -6,8 +6,8 @@
 -- Answers the present, how long until there may be more (-1: nobody knows of any), the leases' token,
 -- and the jobs' ids and records.
 -- Keys: paused, ready:QUEUE, later:QUEUE, retry:QUEUE, overdue:QUEUE, aside:QUEUE, aside:QUEUE/TASK, jobs; leases,
--- lapses, running, expiring, unique, unstarted, stamp. Where there are limits: limited, limits, line:QUEUE, lane:LANE,
--- limited:QUEUE; holds, limit-keys, limit-ends, waits:KEY.
+-- lapses, running, expiring, unique, unstarted, stamp. Where there are limits: limit:NAME, line:QUEUE, lane:LANE,
+-- limited:QUEUE; limit-keys, limit-ends, waits:KEY.
 --
 -- What is due is popped at once, which also lets this run on a server whose memory is full.
 local worker, ttl, limit = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -19,11 +19,6 @@ local MOVED, LOOKED = 2000, 5000
 -- How many lanes are looked at together and how often, and how often a claim goes through them: `policy/limits.rs`.
 local MOST_LANES, MOST_LOOKS, MOST_ROUNDS = 64, 4, 3
 
-local limited = { key('limited'), key('limits') }
-for at = queues_from, #ARGV, 2 do
-    limited[#limited + 1] = key('line:' .. ARGV[at])
-end
-local counts = call('EXISTS', unpack(limited)) > 0 and counting()
 local NOTHING = {}
 
 local next_due = -1
@@ -41,42 +36,39 @@ for name, type in pairs({
 }) do
     must_be(type, name)
 end
-if counts then
-    for _, name in ipairs({ 'limited', 'limits', 'holds' }) do
-        must_be('hash', name)
+
+-- Made where there are limits.
+local counts = false
+local function meet_limits()
+    if not counts then
+        must_be('zset', 'limit-keys')
+        must_be('zset', 'limit-ends')
+        counts = counting()
     end
-    must_be('zset', 'limit-keys')
-    must_be('zset', 'limit-ends')
+end
+
+local limited = { key('limit-keys') }
+for at = queues_from, #ARGV, 2 do
+    limited[#limited + 1] = key('line:' .. ARGV[at])
+end
+if call('EXISTS', unpack(limited)) > 0 then
+    meet_limits()
 end
 
 local ids, records, count = {}, {}, 0
 local leases, lapses = {}, {}
 local lapse = string.format('%.0f', now + ttl)
 
--- The lanes in which jobs wait once they are due; nothing for those without limits.
-local function lanes_of(turns)
-    local ids = {}
-    for index, turn in ipairs(turns) do
-        ids[index] = turn:sub(11)
-    end
-    local lanes = {}
-    for index, place in ipairs(counts and gather('HMGET', 'limited', ids) or {}) do
-        lanes[index] = place and lane_of(place)
-        if place then
-            must_be('zset', 'lane:' .. lanes[index])
-        end
-    end
-    return lanes
-end
-
 -- Puts due jobs where they are claimed from.
-local function make_ready(queue, turns, lanes)
+local function make_ready(queue, turns)
     local entries = {}
-    for index, turn in ipairs(turns) do
-        if lanes[index] then
-            call('ZADD', key('lane:' .. lanes[index]), '0', turn)
+    for _, turn in ipairs(turns) do
+        if #turn > 26 then
+            local lane = lane_of(turn:sub(27))
+            turn = turn:sub(1, 26)
+            call('ZADD', key('lane:' .. lane), '0', turn)
             call('ZADD', key('limited:' .. queue), '0', turn)
-            call('ZADD', key('line:' .. queue), 'NX', now, lanes[index])
+            call('ZADD', key('line:' .. queue), 'NX', now, lane)
         else
             entries[#entries + 1] = '0'
             entries[#entries + 1] = turn
@@ -87,14 +79,26 @@ local function make_ready(queue, turns, lanes)
     end
 end
 
-local function move_what_is_due(queue)
-    for _, from in ipairs({ 'later:', 'retry:' }) do
-        local due = call('ZRANGEBYSCORE', key(from .. queue), '-inf', now, 'LIMIT', 0, MOVED)
-        if #due > 0 then
-            local lanes = lanes_of(due)
-            call('ZREM', key(from .. queue), unpack(due))
-            make_ready(queue, due, lanes)
+-- Takes turns out of where they wait apart, and puts them where they are claimed from.
+local function release(queue, from, turns)
+    for _, turn in ipairs(turns) do
+        if #turn > 26 then
+            meet_limits()
+            must_be('zset', 'lane:' .. lane_of(turn:sub(27)))
+            must_be('zset', 'limited:' .. queue)
+            must_be('zset', 'line:' .. queue)
         end
+    end
+    if #turns > 0 then
+        call('ZREM', from, unpack(turns))
+        make_ready(queue, turns)
+    end
+end
+
+local function move_what_is_due(queue)
+    for _, name in ipairs({ 'later:', 'retry:' }) do
+        local from = key(name .. queue)
+        release(queue, from, call('ZRANGEBYSCORE', from, '-inf', now, 'LIMIT', 0, MOVED))
     end
 end
 
@@ -138,12 +142,7 @@ local function put_back(queue, room)
     for _, task in ipairs(call('SMEMBERS', key('aside:' .. queue))) do
         if not unknown[task] then
             local aside = key('aside:' .. queue .. '/' .. task)
-            local turns = first_turns(aside, room)
-            if #turns > 0 then
-                local lanes = lanes_of(turns)
-                call('ZREM', aside, unpack(turns))
-                make_ready(queue, turns, lanes)
-            end
+            release(queue, aside, first_turns(aside, room))
             if call('EXISTS', aside) == 1 then
                 may_be_due_in(0)
             else
@@ -157,14 +156,11 @@ end
 -- it early, or the worker does not know its task. One that is gone or has ended waits nowhere.
 local function can_run(queue, turn, record)
     if not record or is_finished(record) then
-        if counts then
-            write('HDEL', 'limited', turn:sub(11))
-        end
         return false
     end
     local due, expires = read('>i8', turn, 3), expires_of(record)
     if due > now then
-        call('ZADD', key(later_of(record)), due, turn)
+        call('ZADD', key(later_of(record)), due, turn .. place_of(record))
         return false
     end
     if expires ~= 0 and expires <= now then
@@ -174,44 +170,58 @@ local function can_run(queue, turn, record)
     end
     local task = next(unknown) and task_of(record)
     if task and unknown[task] then
-        call('ZADD', key('aside:' .. queue .. '/' .. task), '0', turn)
+        call('ZADD', key('aside:' .. queue .. '/' .. task), '0', turn .. place_of(record))
         call('SADD', key('aside:' .. queue), task)
         return false
     end
     return true
 end
 
--- Leases a job that asks for these limits, and for that of its queue, if it has one.
-local function give(queue, id, record, wanted, weights)
+-- A lease of a job that counts against these limits, and that of its queue, if it has one.
+local function lease_of(queue, wanted, weights)
+    local holds = ''
+    for index, want in ipairs(wanted) do
+        holds = holds .. hold_of(want.key, weights[index] or 1)
+    end
+    if queue.limit then
+        holds = holds .. hold_of(queue.limit, 1)
+    end
+    return holds == '' and queue.lease or queue.lease .. '\0' .. holds
+end
+
+-- Leases a job.
+local function give(id, record, lease)
     if expires_of(record) ~= 0 then
         write('ZREM', 'expiring', id)
     end
     ids[count + 1], records[count + 1] = id, record
-    leases[2 * count + 1], leases[2 * count + 2] = id, queue.lease
+    leases[2 * count + 1], leases[2 * count + 2] = id, lease
     lapses[2 * count + 1], lapses[2 * count + 2] = lapse, id
     count = count + 1
-    local holds = {}
+end
+
+-- Counts so many leased jobs of one weight for each limit, against their limits and that of their queue.
+local function count_in(queue, wanted, weights, jobs)
+    if jobs == 0 then
+        return
+    end
     for index, want in ipairs(wanted) do
-        local weight = weights[index] or 1
-        counts.start(want.key, want.allowance, weight)
-        holds[#holds + 1], holds[#holds + 2] = want.key, weight
+        counts.start(want.key, want.allowance, (weights[index] or 1) * jobs)
     end
     if queue.limit then
-        counts.start(queue.limit, NOTHING, 1)
-        holds[#holds + 1], holds[#holds + 2] = queue.limit, 1
-    end
-    if #holds > 0 then
-        write('HSET', 'holds', id, cmsgpack.pack(holds))
+        counts.start(queue.limit, NOTHING, jobs)
     end
 end
 
--- Takes the next turns out of a key; tells them, and their jobs' ids and records.
-local function pop(name, most)
-    local turns, found = {}, {}
+-- Takes the next turns out of a key, and adds them to a list.
+local function pop(name, most, turns)
     if aging then
-        turns = first_by_age(key(name), most)
-        if #turns > 0 then
-            call('ZREM', key(name), unpack(turns))
+        local first = first_by_age(key(name), most)
+        if #first > 0 then
+            call('ZREM', key(name), unpack(first))
+        end
+        for _, turn in ipairs(first) do
+            turns[#turns + 1] = turn
         end
     else
         local popped = call('ZPOPMIN', key(name), most)
@@ -219,174 +229,229 @@ local function pop(name, most)
             turns[#turns + 1] = popped[at]
         end
     end
+end
+
+-- The ids and the records of the jobs that have these turns.
+local function jobs_of(turns)
+    local found = {}
     for index, turn in ipairs(turns) do
-        found[index] = turn:sub(11)
+        found[index] = id_of(turn)
     end
-    return turns, found, gather('HMGET', 'jobs', found)
+    return found, gather('HMGET', 'jobs', found)
 end
 
 -- Leases jobs without limits; tells how many.
 local function take_free(queue, room)
-    local taken = 0
+    local taken, lease = 0, lease_of(queue, NOTHING, NOTHING)
     while taken < room and queue.looked < LOOKED do
-        local turns, found, read_records = pop('ready:' .. queue.name, room - taken)
+        local turns = {}
+        pop('ready:' .. queue.name, room - taken, turns)
         if #turns == 0 then
             break
         end
+        local found, read_records = jobs_of(turns)
         for index, record in ipairs(read_records) do
             if can_run(queue.name, turns[index], record) then
-                give(queue, found[index], record, NOTHING, NOTHING)
+                give(found[index], record, lease)
                 taken = taken + 1
             end
         end
         queue.looked = queue.looked + #turns
     end
+    count_in(queue, NOTHING, NOTHING, taken)
     return taken
 end
 
-local take_in_turns
-if counts then
-    local function weights_of(place)
-        local weights = {}
-        for index = 1, place and place:byte(1) or 0 do
-            weights[index] = #place >= 4 * index + 1 and math.max(read('>I4', place, 4 * index - 2), 1) or 1
-        end
-        return weights
-    end
-
-    -- How many jobs each lane may take, in turns of one job, as far as its limits have room.
-    local function shares_of(lanes, room)
-        local shares, taken, open = {}, {}, {}
-        for index, lane in ipairs(lanes) do
-            shares[index] = 0
-            if not lane.is_over then
-                open[#open + 1] = index
-                for _, want in ipairs(lane.wanted) do
-                    want.room = counts.room_of(want.key, want.allowance)
-                end
+-- How many jobs each lane may take, in turns of one job, as far as its limits have room.
+local function shares_of(lanes, room)
+    local shares, taken, open = {}, {}, {}
+    for index, lane in ipairs(lanes) do
+        shares[index] = 0
+        if not lane.is_over then
+            open[#open + 1] = index
+            for _, want in ipairs(lane.wanted) do
+                want.room, taken[want.key] = counts.room_of(want.key, want.allowance), 0
             end
         end
-        while room > 0 and #open > 0 do
-            local still_open = {}
-            for _, index in ipairs(open) do
-                local fits = room > 0
+    end
+    while room > 0 and #open > 0 do
+        -- So many turns go at once, since there is room for them in all lanes.
+        local users, turns, still_open = {}, math.floor(room / #open), {}
+        for _, index in ipairs(open) do
+            for _, want in ipairs(lanes[index].wanted) do
+                users[want.key] = (users[want.key] or 0) + 1
+            end
+        end
+        for _, index in ipairs(open) do
+            for _, want in ipairs(lanes[index].wanted) do
+                turns = math.min(turns, math.floor((want.room - taken[want.key]) / users[want.key]))
+            end
+        end
+        turns = math.max(turns, 1)
+        for _, index in ipairs(open) do
+            local fits = room > 0
+            for _, want in ipairs(lanes[index].wanted) do
+                fits = fits and taken[want.key] < want.room
+            end
+            if fits then
                 for _, want in ipairs(lanes[index].wanted) do
-                    fits = fits and (taken[want.key] or 0) < want.room
+                    taken[want.key] = taken[want.key] + turns
                 end
-                if fits then
-                    for _, want in ipairs(lanes[index].wanted) do
-                        taken[want.key] = (taken[want.key] or 0) + 1
-                    end
-                    shares[index] = shares[index] + 1
-                    room = room - 1
-                    still_open[#still_open + 1] = index
-                end
+                shares[index] = shares[index] + turns
+                room = room - turns
+                still_open[#still_open + 1] = index
             end
-            open = still_open
         end
-        return shares
+        open = still_open
     end
+    return shares
+end
 
-    -- Leases at most so many jobs of a lane, until one of them does not fit.
-    local function take_from_lane(queue, lane, share)
-        local before = lane.taken
-        while lane.taken - before < share and not lane.is_over and queue.looked < LOOKED do
-            local turns, found, read_records = pop('lane:' .. lane.name, share - (lane.taken - before))
-            if #turns == 0 then
-                lane.is_over = true
-                break
+-- Leases these jobs of a lane, until one of them does not fit; tells how many. Turns of what can't be leased now go back.
+local function lease_from_lane(queue, lane, turns, found, read_records, from, to)
+    -- Most jobs weigh 1, and so many of those fit. What was taken of them is counted at the end, and before a job of
+    -- other weights is judged.
+    local room, taken, uncounted, back = counts.room_of_all(lane.wanted, queue.limit), 0, 0, {}
+    lane.lease = lane.lease or lease_of(queue, lane.wanted, NOTHING)
+    for index = from, to do
+        local turn, record = turns[index], read_records[index]
+        if lane.is_over then
+            back[#back + 1] = turn
+        elseif not can_run(queue.name, turn, record) then
+            queue.taken_out[#queue.taken_out + 1] = turn
+        else
+            local weights, lease = weights_of(record), lane.lease
+            if weights or uncounted >= room then
+                count_in(queue, lane.wanted, NOTHING, uncounted)
+                uncounted = 0
+                lane.waits, lane.wait = counts.first_refusal(lane.wanted, weights or NOTHING)
+                lane.is_over = lane.waits ~= nil
             end
-            call('ZREM', key('limited:' .. queue.name), unpack(turns))
-            local places, back = gather('HMGET', 'limited', found), {}
-            for index, record in ipairs(read_records) do
-                if lane.is_over then
-                    back[#back + 1] = turns[index]
-                elseif can_run(queue.name, turns[index], record) then
-                    local weights = weights_of(places[index])
-                    lane.waits, lane.wait = counts.first_refusal(lane.wanted, weights)
-                    if lane.waits then
-                        lane.is_over = true
-                        back[#back + 1] = turns[index]
-                    else
-                        give(queue, found[index], record, lane.wanted, weights)
-                        write('HDEL', 'limited', found[index])
-                        lane.taken = lane.taken + 1
-                    end
+            if lane.is_over then
+                back[#back + 1] = turn
+            else
+                if weights then
+                    lease = lease_of(queue, lane.wanted, weights)
+                    count_in(queue, lane.wanted, weights, 1)
+                    room = counts.room_of_all(lane.wanted, queue.limit)
+                else
+                    uncounted = uncounted + 1
                 end
+                give(found[index], record, lease)
+                queue.taken_out[#queue.taken_out + 1] = turn
+                taken = taken + 1
             end
-            for _, turn in ipairs(back) do
-                call('ZADD', key('lane:' .. lane.name), '0', turn)
-                call('ZADD', key('limited:' .. queue.name), '0', turn)
-            end
-            queue.looked = queue.looked + #turns
         end
     end
+    count_in(queue, lane.wanted, NOTHING, uncounted)
+    for _, turn in ipairs(back) do
+        call('ZADD', key('lane:' .. lane.name), '0', turn)
+        lane.is_dry = false
+    end
+    lane.is_over = lane.is_over or lane.is_dry
+    lane.taken = lane.taken + taken
+    return taken
+end
 
-    -- Puts a lane where it stands in line from now on.
-    local function end_turn(queue, lane)
-        local line = key('line:' .. queue.name)
-        if call('EXISTS', key('lane:' .. lane.name)) == 0 then
-            call('ZREM', line, lane.name)
-            return
+-- Leases at most so many jobs of each lane.
+local function take_from_lanes(queue, lanes, shares)
+    repeat
+        local turns, ends = {}, {}
+        for index, lane in ipairs(lanes) do
+            local share, before = shares[index] or 0, #turns
+            if share > 0 then
+                pop('lane:' .. lane.name, share, turns)
+                lane.is_dry = #turns - before < share
+            end
+            ends[index] = #turns
         end
-        if not lane.waits then
-            lane.waits, lane.wait = counts.first_refusal(lane.wanted, NOTHING)
+        local found, read_records = jobs_of(turns)
+        for index, lane in ipairs(lanes) do
+            local before = index > 1 and ends[index - 1] or 0
+            if (shares[index] or 0) > 0 then
+                local taken = lease_from_lane(queue, lane, turns, found, read_records, before + 1, ends[index])
+                shares[index] = lane.is_over and 0 or shares[index] - taken
+            end
         end
-        if not lane.waits and lane.taken == 0 then
-            return
+        queue.looked = queue.looked + #turns
+    until #turns == 0 or queue.looked >= LOOKED
+end
+
+-- Puts lanes where they stand in line from now on.
+local function end_turns(queue, lanes)
+    local gone, turns = {}, {}
+    for _, lane in ipairs(lanes) do
+        if lane.is_dry or call('EXISTS', key('lane:' .. lane.name)) == 0 then
+            gone[#gone + 1] = lane.name
+        else
+            if not lane.waits then
+                lane.waits, lane.wait = counts.first_refusal(lane.wanted, NOTHING)
+            end
+            if lane.waits or lane.taken > 0 then
+                local wait = math.min(lane.wait or 0, counts.RECHECK)
+                turns[#turns + 1] = wait > 0 and string.format('%.0f', now + wait) or now_as_text()
+                turns[#turns + 1] = lane.name
+            end
         end
-        local turn = now + math.min(lane.wait or 0, counts.RECHECK)
-        call('ZREM', line, lane.name)
-        call('ZADD', line, turn, lane.name)
+    end
+    local line = key('line:' .. queue.name)
+    if #gone > 0 then
+        call('ZREM', line, unpack(gone))
+    end
+    if #turns > 0 then
+        call('ZADD', line, unpack(turns))
+    end
+    for _, lane in ipairs(lanes) do
         if lane.waits then
             -- Whoever frees a slot brings back first who was not served for the longest time.
             counts.wait_for(lane.waits, lane.name, lane.taken > 0 and now or lane.turn)
         end
     end
+end
 
-    -- The lanes whose turn it is, the first before the others. One that can't be read is out of the way for a while.
-    local function lanes_in_turn(queue, most)
-        local line, lanes = key('line:' .. queue.name), {}
-        local found = call('ZRANGEBYSCORE', line, '-inf', now, 'WITHSCORES', 'LIMIT', 0, most)
-        for at = 1, #found, 2 do
-            local name = found[at]
-            local of_queue, wanted = counts.lane_read(name)
-            if of_queue == queue.name and is('zset', 'lane:' .. name) then
-                lanes[#lanes + 1] = { name = name, turn = found[at + 1], wanted = wanted, taken = 0 }
-            else
-                call('ZREM', line, name)
-                call('ZADD', line, now + counts.RECHECK, name)
+-- The lanes whose turn it is, the first before the others. One that can't be read is out of the way for a while.
+local function lanes_in_turn(queue, most)
+    local line, lanes, names = key('line:' .. queue.name), {}, {}
+    local found = call('ZRANGEBYSCORE', line, '-inf', now, 'WITHSCORES', 'LIMIT', 0, most)
+    for at = 1, #found, 2 do
+        local name = found[at]
+        local of_queue, wanted = counts.lane_read(name)
+        if of_queue == queue.name and is('zset', 'lane:' .. name) then
+            lanes[#lanes + 1] = { name = name, turn = found[at + 1], wanted = wanted, taken = 0 }
+            for _, want in ipairs(wanted) do
+                names[#names + 1] = want.key
             end
+        else
+            call('ZREM', line, name)
+            call('ZADD', line, now + counts.RECHECK, name)
         end
-        return lanes, #found / 2
     end
+    counts.load(names)
+    return lanes, #found / 2
+end
 
-    -- Leases jobs of lanes in turns; tells how many. Looks at `most` lanes at first.
-    function take_in_turns(queue, room, most)
-        local before = count
-        for _ = 1, MOST_LOOKS do
+-- Leases jobs of lanes in turns; tells how many. Looks at `most` lanes at first.
+local function take_in_turns(queue, room, most)
+    local before = count
+    for _ = 1, MOST_LOOKS do
+        local left = room - (count - before)
+        if left <= 0 then
+            break
+        end
+        local lanes, found = lanes_in_turn(queue, most)
+        for _ = 1, MOST_ROUNDS do
             local left = room - (count - before)
-            if left <= 0 then
-                break
+            if left > 0 then
+                take_from_lanes(queue, lanes, shares_of(lanes, left))
             end
-            local lanes, found = lanes_in_turn(queue, most)
-            for _ = 1, MOST_ROUNDS do
-                for index, share in ipairs(shares_of(lanes, room - (count - before))) do
-                    if share > 0 then
-                        take_from_lane(queue, lanes[index], share)
-                    end
-                end
-            end
-            for _, lane in ipairs(lanes) do
-                end_turn(queue, lane)
-            end
-            if found < most then
-                break
-            end
-            most = math.min(math.max(room - (count - before), 8), MOST_LANES)
         end
-        return count - before
+        end_turns(queue, lanes)
+        if found < most then
+            break
+        end
+        most = math.min(math.max(room - (count - before), 8), MOST_LANES)
     end
+    return count - before
 end
 
 local function claim_from(queue, room)
@@ -461,11 +526,14 @@ for at = queues_from, #ARGV, 2 do
         put_back(queue, wish)
         -- One lease for all jobs of the queue: it belongs to its job, and is told from the others of that by its token.
         local lease = pack('>i8', next_stamp) .. worker .. pack('>i8', now) .. queue
-        open[#open + 1] = { name = queue, wish = wish, lease = lease, looked = 0 }
+        open[#open + 1] = { name = queue, wish = wish, lease = lease, looked = 0, taken_out = {} }
     end
 end
 for _, queue in ipairs(open) do
     claim_from(queue, math.min(queue.wish, limit - count))
+    if #queue.taken_out > 0 then
+        write_all('ZREM', 'limited:' .. queue.name, queue.taken_out)
+    end
     look_ahead(queue)
 end
 

@@ -20,6 +20,13 @@ local function key(name)
     return base .. name
 end
 
+-- The present as a score; numbers are dear to write.
+local written_now
+local function now_as_text()
+    written_now = written_now or string.format('%.0f', now)
+    return written_now
+end
+
 -- A command's answers for a list of any length, asked in runs that Lua's stack takes.
 local function gather(command, name, list)
     local answers = {}
@@ -27,6 +34,20 @@ local function gather(command, name, list)
         local some = call(command, key(name), unpack(list, from, math.min(from + 3999, #list)))
         for index = 1, math.min(4000, #list - from + 1) do
             answers[from + index - 1] = some[index]
+        end
+    end
+    return answers
+end
+
+-- The texts of keys.
+local function strings(names)
+    local keys, answers = {}, {}
+    for index, name in ipairs(names) do
+        keys[index] = key(name)
+    end
+    for from = 1, #keys, 4000 do
+        for index, text in ipairs(call('MGET', unpack(keys, from, math.min(from + 3999, #keys)))) do
+            answers[from + index - 1] = text
         end
     end
     return answers
@@ -71,7 +92,37 @@ local function append_all(command, name, list)
     end
 end
 
--- A lease is its token, the worker, when it was claimed, and the queue: 8, 16, 8 bytes, and the rest.
+-- Texts to be written to keys of their own, and such keys to be deleted.
+local texts, deleted = {}, {}
+local function write_string(name, text)
+    if text then
+        texts[#texts + 1], texts[#texts + 2] = key(name), text
+    else
+        deleted[#deleted + 1] = key(name)
+    end
+end
+
+-- A lease is its token, the worker, and when it was claimed: 8, 16, 8 bytes. Then what it counts against: the queue,
+-- and where limits count it, a zero and what it holds of each: how many slots, the length of the key, the key.
+local function counted_by(lease)
+    return lease:sub(33)
+end
+
+local function hold_of(name, slots)
+    return pack('>I4I4', slots, #name) .. name
+end
+
+-- The queue of that, and a list of keys and slots in turn.
+local function queue_and_holds(counted)
+    local ends = counted:find('\0', 1, true)
+    local holds, at = {}, (ends or #counted) + 1
+    while at + 7 <= #counted do
+        local slots, length = read('>I4I4', counted, at)
+        at = at + 8 + length
+        holds[#holds + 1], holds[#holds + 2] = counted:sub(at - length, at - 1), slots
+    end
+    return ends and counted:sub(1, ends - 1) or counted, holds
+end
 
 local function is(type, name)
     local found = call('TYPE', key(name)).ok
@@ -140,9 +191,40 @@ local function queue_of(record)
     return record:sub(38, 37 + (record:byte(37) or 0))
 end
 
+-- A job with limits has a place, which stands behind its queue as MessagePack has bytes: how many weights its limits have
+-- (0: all are 1), each of them in 4 bytes, then the lane in which it waits, which is its queue and what it asks for.
+-- Nothing where it has none; and where the rest begins.
+local function place_of(record)
+    local at = 38 + (record:byte(37) or 0)
+    if record:byte(at) ~= 198 or #record < at + 5 then
+        return '', at
+    end
+    local ends = at + 4 + read('>I4', record, at + 1)
+    return record:sub(at + 5, ends), ends + 1
+end
+
+local function lane_of(place)
+    return place:sub(2 + 4 * (place:byte(1) or 0))
+end
+
+-- The weights of a job's limits; nothing where all are 1.
+local function weights_of(record)
+    local at = 43 + (record:byte(37) or 0)
+    local count = record:byte(at - 5) == 198 and record:byte(at) or 0
+    if count == 0 then
+        return nil
+    end
+    local weights = {}
+    for index = 1, count do
+        local from = at + 4 * index - 3
+        weights[index] = #record >= from + 3 and math.max(read('>I4', record, from), 1) or 1
+    end
+    return weights
+end
+
 -- The name of a job's task: the first field of what only the program reads, which is an array; nil where it is none.
 local function task_of(record)
-    local at = 38 + (record:byte(37) or 0)
+    local _, at = place_of(record)
     local array, mark = record:byte(at, at + 1)
     if not mark or array < 0x90 or array > 0x9f then
         return nil
@@ -162,9 +244,14 @@ local function unknown_from(at)
     return unknown, rest
 end
 
--- A waiting job's place in the order of claims, as bytes that sort so: priority, due time, id.
+-- A waiting job's turn: its place in the order of claims, as bytes that sort so: priority, due time, id. Where it waits
+-- apart from its lane, since it is not due or its task not known, its place stands behind that.
 local function turn_of(record, id)
     return record:sub(35, 36) .. record:sub(18, 25) .. id
+end
+
+local function id_of(turn)
+    return turn:sub(11, 26)
 end
 
 local outcomes, control = false, false
@@ -182,38 +269,29 @@ local function later_of(record)
     return (letter_of(record) == 'r' and 'retry:' or 'later:') .. queue_of(record)
 end
 
--- A job with limits has a place: how many weights its limits have (0: all are 1), each of them in 4 bytes, then the lane
--- in which it waits, which is its queue and what it asks for. One that is not due yet waits among the others.
-local function lane_of(place)
-    return place:sub(2 + 4 * (place:byte(1) or 0))
-end
-
--- Puts a due job in its lane, and its lane in the line of its queue, at the end if it is not there.
+-- Puts a lane in the line of its queue, at the end if it is not there.
 local in_line = {}
-local function lay_in_lane(queue, lane, turn)
-    write('ZADD', 'lane:' .. lane, '0', turn)
-    write('ZADD', 'limited:' .. queue, '0', turn)
+local function put_in_line(queue, lane)
     if in_line[lane] == nil then
         in_line[lane] = call('ZSCORE', key('line:' .. queue), lane)
         if not in_line[lane] then
-            write('ZADD', 'line:' .. queue, string.format('%.0f', now), lane)
+            write('ZADD', 'line:' .. queue, now_as_text(), lane)
         end
     end
 end
 
--- Puts a job among the waiting; `place` is nothing where it has no limits.
-local function lay_waiting(id, due, expires, tail, place)
+-- Puts a job among the waiting.
+local function lay_waiting(id, due, expires, tail)
     local record = head_of(due, expires) .. tail
-    local queue = queue_of(record)
-    if place ~= '' then
-        write('HSET', 'limited', id, place)
-    end
-    if due <= now and place ~= '' then
-        lay_in_lane(queue, lane_of(place), turn_of(record, id))
-    elseif due <= now then
-        write('ZADD', 'ready:' .. queue, '0', turn_of(record, id))
+    local queue, place, turn = queue_of(record), place_of(record), turn_of(record, id)
+    if due > now then
+        write('ZADD', later_of(record), due, turn .. place)
+    elseif place == '' then
+        write('ZADD', 'ready:' .. queue, '0', turn)
     else
-        write('ZADD', later_of(record), due, turn_of(record, id))
+        write('ZADD', 'lane:' .. lane_of(place), '0', turn)
+        write('ZADD', 'limited:' .. queue, '0', turn)
+        put_in_line(queue, lane_of(place))
     end
     if expires ~= 0 then
         write('ZADD', 'expiring', expires, id)
@@ -232,26 +310,20 @@ local function lay_finished(id, due, expires, ends, tail)
 end
 
 -- Takes a job that is not leased out of the indexes of its place.
-local any_limited
 local function lift(id, record)
-    if any_limited == nil then
-        any_limited = call('EXISTS', key('limited')) == 1
-    end
     local letter, queue, turn = letter_of(record), queue_of(record), turn_of(record, id)
     if letter == 'w' or letter == 'r' then
+        local place, task = place_of(record), task_of(record)
         write('ZREM', 'ready:' .. queue, turn)
         write('ZREM', 'overdue:' .. queue, turn)
-        write('ZREM', 'later:' .. queue, turn)
-        write('ZREM', 'retry:' .. queue, turn)
-        local task = task_of(record)
+        write('ZREM', 'later:' .. queue, turn .. place)
+        write('ZREM', 'retry:' .. queue, turn .. place)
         if task then
-            write('ZREM', 'aside:' .. queue .. '/' .. task, turn)
+            write('ZREM', 'aside:' .. queue .. '/' .. task, turn .. place)
         end
-        local place = any_limited and call('HGET', key('limited'), id)
-        if place then
+        if place ~= '' then
             write('ZREM', 'lane:' .. lane_of(place), turn)
             write('ZREM', 'limited:' .. queue, turn)
-            write('HDEL', 'limited', id)
         end
         write('ZREM', 'expiring', id)
     else
@@ -349,6 +421,12 @@ local function commit()
                 call(command, key(name), unpack(list, from, math.min(from + 3999, #list)))
             end
         end
+    end
+    for from = 1, #deleted, 4000 do
+        call('DEL', unpack(deleted, from, math.min(from + 3999, #deleted)))
+    end
+    for from = 1, #texts, 4000 do
+        call('MSET', unpack(texts, from, math.min(from + 3999, #texts)))
     end
     if stamped then
         call('SET', key('stamp'), string.format('%.0f', next_stamp))

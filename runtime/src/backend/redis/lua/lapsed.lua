@@ -5,8 +5,8 @@
 -- it was called off.
 -- Forgets workers that are gone, unique keys whose time has passed and limits that nothing counts against, and repairs
 -- what a hand has torn apart: a lapse without a job, a job without a lease.
--- Keys: lapses, expiring, beats, windows, limit-ends; jobs, leases, calledoff, workers, unique, limits, limit-keys, holds,
--- limited, waits:KEY, line:QUEUE, stamp.
+-- Keys: lapses, expiring, beats, windows, limit-ends; jobs, leases, calledoff, workers, unique, limit:NAME, limit-keys,
+-- waits:KEY, line:QUEUE, stamp.
 local limit, most_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local gone = call('ZRANGEBYSCORE', key('beats'), '-inf', now, 'LIMIT', 0, 100)
@@ -50,8 +50,8 @@ for index, id in ipairs(ids) do
     if not record then
         write('ZREM', index <= lapsed and 'lapses' or 'expiring', id)
         write('HDEL', 'leases', id)
-        write('HDEL', 'limited', id)
-        counts.release({ id })
+        local _, holds = queue_and_holds(counted_by(lease or ''))
+        counts.release({ { holds = holds, leases = 1 } })
         total = total - 1
     elseif bytes <= most_bytes then
         bytes = bytes + #record

@@ -2,10 +2,11 @@
 -- a script has to do with limits.
 --
 -- Mirrors `policy/limits.rs`, which says why; the server decides here, since a limit is read and counted in one script.
--- A limit is a field of `limits`, as MessagePack: by_hand and configured (what was set), asked (what the latest job asked
--- for), held (the slots of live leases), starts (the earliest first, each a moment and how many), counts_until.
--- Keys: limits, limit-keys (by name), limit-ends (by when one may be forgotten), holds (what leases hold), waits:KEY
--- (lanes that wait for a key, by since when they have not been served), line:QUEUE.
+-- A limit is a key, `limit:NAME`: in 8 bytes each the slots that live leases hold and until when its starts count, then
+-- its terms as MessagePack: by_hand and configured (what was set), asked (what the latest job asked for), starts (the
+-- earliest first, each a moment and how many). They are read where they are needed, and written where they changed.
+-- Keys: limit:NAME, limit-keys (by name), limit-ends (by when one may be forgotten), waits:KEY (lanes that wait for a key,
+-- by since when they have not been served), line:QUEUE.
 local function counting()
     local RECHECK, REMEMBERED = 60000000, 64
     -- The most lanes that one script brings back; others look again within a minute.
@@ -27,39 +28,88 @@ local function counting()
         return next(allowance) and allowance or nil
     end
 
-    -- What of a stored limit can be read.
-    local function limit_read(stored)
+    -- What of a limit's terms can be read. Those of many limits are the same, and are never changed but replaced.
+    local terms_known = {}
+    local function terms_read(stored)
+        if terms_known[stored] then
+            return terms_known[stored]
+        end
         local is_read, found = pcall(cmsgpack.unpack, stored)
         if not is_read or type(found) ~= 'table' then
             found = {}
         end
-        local limit = {
-            held = tonumber(found.held) or 0, counts_until = tonumber(found.counts_until) or 0, starts = {},
-        }
+        local terms = { starts = {} }
         for _, name in ipairs({ 'by_hand', 'configured', 'asked' }) do
-            limit[name] = type(found[name]) == 'table' and counts.allowance_of(found[name]) or nil
+            terms[name] = type(found[name]) == 'table' and counts.allowance_of(found[name]) or nil
         end
         for _, start in ipairs(type(found.starts) == 'table' and found.starts or {}) do
             if type(start) == 'table' and type(start[1]) == 'number' and type(start[2]) == 'number' then
-                limit.starts[#limit.starts + 1] = { start[1], start[2] }
+                terms.starts[#terms.starts + 1] = { start[1], start[2] }
             end
         end
-        return limit
+        terms_known[stored] = terms
+        return terms
     end
 
     local limits, is_stored, changed = {}, {}, {}
+    local function keep(name, stored)
+        is_stored[name] = stored and true or false
+        if stored and #stored >= 16 then
+            local held, counts_until = read('>i8i8', stored)
+            limits[name] = { held = math.max(held, 0), counts_until = counts_until, stored_terms = stored:sub(17) }
+        else
+            limits[name] = { held = 0, counts_until = 0, terms = { starts = {} } }
+        end
+    end
+
+    -- Reads limits that are needed soon, in one command.
+    function counts.load(names)
+        local unknown, keys = {}, {}
+        for _, name in ipairs(names) do
+            if not limits[name] then
+                limits[name] = NOTHING
+                unknown[#unknown + 1], keys[#keys + 1] = name, 'limit:' .. name
+            end
+        end
+        for index, stored in ipairs(strings(keys)) do
+            keep(unknown[index], stored)
+        end
+    end
+
     local function limit_of(name)
         if not limits[name] then
-            local stored = call('HGET', key('limits'), name)
-            is_stored[name] = stored and true or false
-            limits[name] = stored and limit_read(stored) or { held = 0, counts_until = 0, starts = {} }
+            keep(name, strings({ 'limit:' .. name })[1])
         end
         return limits[name]
     end
 
+    local function terms_of(limit)
+        limit.terms = limit.terms or terms_read(limit.stored_terms)
+        return limit.terms
+    end
+
+    -- Sets one of a limit's terms.
+    local function set_term(limit, name, value)
+        local terms = {}
+        for known, term in pairs(terms_of(limit)) do
+            terms[known] = term
+        end
+        terms[name] = value
+        limit.terms, limit.stored_terms = terms, nil
+    end
+
+    local function is_same(one, other)
+        local a, b = one.rate, other.rate
+        local is_same_rate = a == b
+        if a and b then
+            is_same_rate = a.count == b.count and a.per.secs == b.per.secs and a.per.nanos == b.per.nanos
+        end
+        return one.max == other.max and is_same_rate
+    end
+
     function counts.is_set(name)
-        local limit = limit_of(name)
-        return limit.by_hand or limit.configured
+        local terms = terms_of(limit_of(name))
+        return terms.by_hand or terms.configured
     end
 
     local function is_idle(name)
@@ -68,7 +118,8 @@ local function counting()
 
     -- What is in force of a limit where a job asks for `asked`: its `max` or its `rate`.
     local function in_force(limit, asked, part)
-        return (limit.by_hand or NOTHING)[part] or (limit.configured or NOTHING)[part] or asked[part]
+        local terms = terms_of(limit)
+        return (terms.by_hand or NOTHING)[part] or (terms.configured or NOTHING)[part] or asked[part]
     end
 
     local function span_of(rate)
@@ -82,7 +133,7 @@ local function counting()
 
     local function started(limit, span)
         local units = 0
-        for _, start in ipairs(limit.starts) do
+        for _, start in ipairs(terms_of(limit).starts) do
             if end_of(start, span) > now then
                 units = units + start[2]
             end
@@ -119,7 +170,7 @@ local function counting()
         if units <= most then
             return nil
         end
-        for _, start in ipairs(limit.starts) do
+        for _, start in ipairs(terms_of(limit).starts) do
             if end_of(start, span) > now then
                 units = units - start[2]
                 if units <= most then
@@ -142,18 +193,18 @@ local function counting()
 
     -- A sliding log; of what is too much to remember one by one, neighbours count as if they had started with the later.
     local function remember(starts, units, span)
-        local latest = starts[#starts]
-        if latest and latest[1] == now then
-            latest[2] = math.min(latest[2] + units, 4294967295)
-            return starts
-        end
         local kept = {}
         for _, start in ipairs(starts) do
             if end_of(start, span) > now then
                 kept[#kept + 1] = { math.min(start[1], now), start[2] }
             end
         end
-        kept[#kept + 1] = { now, units }
+        local latest = kept[#kept]
+        if latest and latest[1] == now then
+            latest[2] = math.min(latest[2] + units, 4294967295)
+        else
+            kept[#kept + 1] = { now, units }
+        end
         if #kept > REMEMBERED then
             local closest, gap = 1, math.huge
             for place = 1, #kept - 1 do
@@ -168,15 +219,30 @@ local function counting()
         return kept
     end
 
-    -- Counts a job that starts.
+    -- How many jobs of weight 1 all of these limits have room for; none where one key counts twice, so that each is judged.
+    function counts.room_of_all(wanted, of_queue)
+        local room, seen = math.huge, { [of_queue or 1] = true }
+        for _, want in ipairs(wanted) do
+            if seen[want.key] then
+                return 0
+            end
+            seen[want.key] = true
+            room = math.min(room, counts.room_of(want.key, want.allowance))
+        end
+        return room
+    end
+
+    -- Counts what starts.
     function counts.start(name, asked, weight)
         local limit = limit_of(name)
         limit.held = limit.held + weight
-        limit.asked = next(asked) and asked or nil
+        if not is_same(terms_of(limit).asked or NOTHING, asked) then
+            set_term(limit, 'asked', next(asked) and asked or nil)
+        end
         local rate = in_force(limit, asked, 'rate')
         if rate then
             local span = span_of(rate)
-            limit.starts = remember(limit.starts, weight, span)
+            set_term(limit, 'starts', remember(limit.terms.starts, weight, span))
             limit.counts_until = math.max(limit.counts_until, math.min(now + span, LAST))
         end
         changed[name] = true
@@ -206,9 +272,6 @@ local function counting()
             return true
         end
         woken[name] = true
-        if name:sub(1, 6) == 'queue:' then
-            tell_queue(name:sub(7))
-        end
         local waits = 'waits:' .. name
         local lanes = call('ZRANGE', key(waits), 0, MOST_WOKEN - woken_count, 'WITHSCORES')
         local room = MOST_WOKEN - woken_count
@@ -228,19 +291,36 @@ local function counting()
         return #lanes <= 2 * room
     end
 
-    -- Frees what the leases of these jobs hold, which end now.
-    function counts.release(ids)
-        for index, held in ipairs(gather('HMGET', 'holds', ids)) do
-            if held then
-                write('HDEL', 'holds', ids[index])
-                local is_read, holds = pcall(cmsgpack.unpack, held)
-                for at = 1, is_read and type(holds) == 'table' and #holds or 0, 2 do
-                    local name, weight = tostring(holds[at]), tonumber(holds[at + 1]) or 0
-                    local limit = limit_of(name)
-                    limit.held = math.max(limit.held - weight, 0)
-                    changed[name] = true
-                    wake(name)
+    local function tell_its_queue(name)
+        if name:sub(1, 6) == 'queue:' then
+            tell_queue(name:sub(7))
+        end
+    end
+
+    -- Frees what leases hold that end now: a list, in which each has how many `leases` there are that hold the same.
+    function counts.release(ended)
+        local units, names, waits = {}, {}, {}
+        for _, some in ipairs(ended) do
+            for at = 1, #some.holds, 2 do
+                local name, slots = some.holds[at], some.holds[at + 1]
+                if not units[name] then
+                    names[#names + 1], waits[#waits + 1] = name, key('waits:' .. name)
                 end
+                units[name] = (units[name] or 0) + slots * some.leases
+            end
+        end
+        counts.load(names)
+        local any_waits = false
+        for from = 1, #waits, 4000 do
+            any_waits = call('EXISTS', unpack(waits, from, math.min(from + 3999, #waits))) > 0 or any_waits
+        end
+        for _, name in ipairs(names) do
+            local limit = limits[name]
+            limit.held = math.max(limit.held - units[name], 0)
+            changed[name] = true
+            tell_its_queue(name)
+            if any_waits then
+                wake(name)
             end
         end
     end
@@ -249,12 +329,14 @@ local function counting()
     function counts.close()
         for name in pairs(changed) do
             local limit = limits[name]
-            write('HSET', 'limits', name, cmsgpack.pack(limit))
+            limit.stored_terms = limit.stored_terms or cmsgpack.pack(limit.terms)
+            write_string('limit:' .. name, pack('>i8i8', limit.held, limit.counts_until) .. limit.stored_terms)
             if not is_stored[name] then
                 write('ZADD', 'limit-keys', '0', name)
             end
             if is_idle(name) then
-                write('ZADD', 'limit-ends', string.format('%.0f', math.max(limit.counts_until, now)), name)
+                local ends = limit.counts_until > now and string.format('%.0f', limit.counts_until) or now_as_text()
+                write('ZADD', 'limit-ends', ends, name)
             end
         end
     end
@@ -263,9 +345,10 @@ local function counting()
     function counts.set(name, source, allowance)
         local limit = limit_of(name)
         if allowance or is_stored[name] then
-            limit[source] = allowance
+            set_term(limit, source, allowance)
             changed[name] = true
         end
+        tell_its_queue(name)
         wake(name)
     end
 
@@ -280,10 +363,11 @@ local function counting()
     -- Forgets a limit if nothing counts against it. What waits for it looks again, and makes it anew if it is still in
     -- the way.
     function counts.forget_idle(name)
+        tell_its_queue(name)
         if wake(name) then
             write('ZREM', 'limit-ends', name)
             if is_idle(name) and limit_of(name).counts_until <= now then
-                write('HDEL', 'limits', name)
+                write_string('limit:' .. name, nil)
                 write('ZREM', 'limit-keys', name)
             end
         end

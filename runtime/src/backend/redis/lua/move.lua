@@ -2,12 +2,12 @@
 --
 -- For each job: id, its record's version, kind, unique key that it takes or frees or nothing, and by kind
 --   x (deleted): nothing more;
---   w (waits again): due, expires or nothing, the record's tail, its place if it has limits or nothing;
+--   w (waits again): due, expires or nothing, the record's tail;
 --   f (finished): due, expires or nothing, when it ends, the record's tail.
 -- Answers for each 1 (done), 0 (it is no longer so), or 2 (another job has its unique key).
--- Keys: jobs, leases, unique, windows, unstarted, limited; ids, progress, ready:QUEUE, overdue:QUEUE, later:QUEUE,
+-- Keys: jobs, leases, unique, windows, unstarted; ids, progress, ready:QUEUE, overdue:QUEUE, later:QUEUE,
 -- retry:QUEUE, aside:QUEUE/TASK, lane:LANE, limited:QUEUE, line:QUEUE, expiring, queues, done:LETTER, stamp.
-local LENGTH = { x = 4, w = 8, f = 8 }
+local LENGTH = { x = 4, w = 7, f = 8 }
 
 local ids, places = {}, {}
 local at = 2
@@ -37,7 +37,7 @@ for index, id in ipairs(ids) do
         lift(id, record)
         if kind == 'w' then
             take_unique(unique, id)
-            lay_waiting(id, moment(ARGV[place + 4]), expires_at(place + 5), ARGV[place + 6], ARGV[place + 7])
+            lay_waiting(id, moment(ARGV[place + 4]), expires_at(place + 5), ARGV[place + 6])
         else
             free_unique(unique, id)
             if kind == 'f' then

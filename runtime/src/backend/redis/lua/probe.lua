@@ -16,6 +16,7 @@ local commands = {
     { 'SREM', probe, 'm' },
     { 'DEL', probe },
     { 'SET', probe, 'v', 'PX', 1 },
+    { 'MSET', probe, 'v' },
     { 'DEL', probe },
     { 'PUBLISH', key('news'), '' },
 }

@@ -1,16 +1,15 @@
 -- Stores jobs, all or none.
 --
 -- ARGV[2]: the batch, [3]: how many kinds of jobs there are, most often one, [4]: how many jobs that have a unique key
--- are to be changed. Then for each kind: due, expires or nothing, its place if it has limits or nothing, and how its
--- records' tails begin, up to the queue.
--- Then for each job to be changed: id, the version that it must have, due, expires or nothing, the record's tail, its
--- place if it has limits or nothing.
+-- are to be changed. Then for each kind: due, expires or nothing, and how its records' tails begin, up to the queue and
+-- the place.
+-- Then for each job to be changed: id, the version that it must have, due, expires or nothing, the record's tail.
 -- Then for each job: id, the number of its kind, unique key or nothing, what must become of it or nothing, the rest of
 -- its record.
 -- Answers the refusals of a batch that was seen before; 0 if not all is as it must be, and nothing is stored; else for
 -- each job `s` (stored), `r` (it was there), `c` (refused) or `p` (replaced) with the id of the job that has its key.
 -- Keys: batch:BATCH, ids, unique, leases; jobs, ready:QUEUE, overdue:QUEUE, later:QUEUE, retry:QUEUE, aside:QUEUE/TASK,
--- lane:LANE, limited, limited:QUEUE, line:QUEUE, expiring, queues, windows, unstarted, stamp.
+-- lane:LANE, limited:QUEUE, line:QUEUE, expiring, queues, windows, unstarted, stamp.
 local batch = key('batch:' .. ARGV[2])
 local seen = call('GET', batch)
 if seen then
@@ -18,27 +17,28 @@ if seen then
 end
 
 -- What the jobs of a kind have in common, so that little is left to do for each of them.
-local function kind_of(due, expires, place, beginning)
+local function kind_of(due, expires, beginning)
     due, expires = moment(due), expires == '' and 0 or moment(expires)
     local head = head_of(due, expires) .. beginning
-    local queue = queue_of(head)
+    local queue, place = queue_of(head), place_of(head)
+    local lane = place ~= '' and due <= now and lane_of(place)
     return {
         head = head,
         turn = turn_of(head, ''),
+        rest_of_turn = due > now and place or '',
         score = due <= now and '0' or string.format('%.0f', due),
-        waits_in = due <= now and 'ready:' .. queue or later_of(head),
+        waits_in = due > now and later_of(head) or lane and 'lane:' .. lane or 'ready:' .. queue,
         expires = expires ~= 0 and string.format('%.0f', expires),
         queue = queue,
-        place = place ~= '' and place,
-        lane = place ~= '' and due <= now and lane_of(place),
+        lane = lane,
     }
 end
 
 local kinds = {}
 local at = 5
 for number = 1, tonumber(ARGV[3]) do
-    kinds[number] = kind_of(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
-    at = at + 4
+    kinds[number] = kind_of(ARGV[at], ARGV[at + 1], ARGV[at + 2])
+    at = at + 3
 end
 
 local function expires_at(place)
@@ -52,8 +52,8 @@ for _ = 1, tonumber(ARGV[4]) do
         return 0
     end
     lift(id, record)
-    lay_waiting(id, moment(ARGV[at + 2]), expires_at(at + 3), ARGV[at + 4], ARGV[at + 5])
-    at = at + 6
+    lay_waiting(id, moment(ARGV[at + 2]), expires_at(at + 3), ARGV[at + 4])
+    at = at + 5
 end
 
 local ids, count = {}, 0
@@ -81,19 +81,21 @@ for index = 1, count do
         local kind = kinds[tonumber(ARGV[at + 1])]
         local turns = written_to[kind]
         if not turns then
-            turns = kind.lane and {} or written('ZADD', kind.waits_in)
+            turns = written('ZADD', kind.waits_in)
             written_to[kind] = turns
             write('SADD', 'queues', kind.queue)
             tell_queue(kind.queue)
+            if kind.lane then
+                put_in_line(kind.queue, kind.lane)
+                kind.limited = written('ZADD', 'limited:' .. kind.queue)
+            end
         end
-        if kind.place then
-            write('HSET', 'limited', id, kind.place)
-        end
+        local turn = kind.turn .. id .. kind.rest_of_turn
+        turns[#turns + 1] = kind.score
+        turns[#turns + 1] = turn
         if kind.lane then
-            lay_in_lane(kind.queue, kind.lane, kind.turn .. id)
-        else
-            turns[#turns + 1] = kind.score
-            turns[#turns + 1] = kind.turn .. id
+            kind.limited[#kind.limited + 1] = '0'
+            kind.limited[#kind.limited + 1] = turn
         end
         if kind.expires then
             write('ZADD', 'expiring', kind.expires, id)

@@ -3,13 +3,13 @@
 -- ARGV[2]: `held`, or `lapsed` to end a lease only if it has lapsed. Then for each job: id, token, kind, unique key
 -- that is free now or nothing, and by kind
 --   x (forgotten): nothing more;
---   w (waits again): due, expires or nothing, the record's tail, its place if it has limits or nothing;
+--   w (waits again): due, expires or nothing, the record's tail;
 --   f (finished): due, expires or nothing, when it ends, the record's tail.
 -- Answers for each 1 (done), 0 (the lease is lost), or why the job was called off, which must then not wait again.
--- Keys: leases, lapses, calledoff, unique, unstarted, holds; progress, running, jobs, ids, ready:QUEUE, later:QUEUE,
--- retry:QUEUE, lane:LANE, limited, limited:QUEUE, line:QUEUE, expiring, queues, done:LETTER, stamp; limits, limit-ends,
--- waits:KEY.
-local LENGTH = { x = 4, w = 8, f = 8 }
+-- Keys: leases, lapses, calledoff, unique, unstarted; progress, running, jobs, ids, ready:QUEUE, later:QUEUE,
+-- retry:QUEUE, lane:LANE, limited:QUEUE, line:QUEUE, expiring, queues, done:LETTER, stamp; limit:NAME, limit-keys,
+-- limit-ends, waits:KEY.
+local LENGTH = { x = 4, w = 7, f = 8 }
 local lapsed_only = ARGV[2] == 'lapsed'
 
 local ids, places = {}, {}
@@ -27,7 +27,7 @@ local function expires_at(place)
 end
 
 must_be('hash', 'running')
-local answers, ended, ended_of = {}, {}, {}
+local answers, ended, ended_by = {}, {}, {}
 local gone, forgotten = {}, {}
 for index, id in ipairs(ids) do
     local place = places[index]
@@ -42,11 +42,11 @@ for index, id in ipairs(ids) do
     else
         answers[index] = 1
         ended[id] = true
-        local queue = lease:sub(33)
-        ended_of[queue] = (ended_of[queue] or 0) + 1
+        local counted = counted_by(lease)
+        ended_by[counted] = (ended_by[counted] or 0) + 1
         gone[#gone + 1] = id
         if kind == 'w' then
-            lay_waiting(id, moment(ARGV[place + 4]), expires_at(place + 5), ARGV[place + 6], ARGV[place + 7])
+            lay_waiting(id, moment(ARGV[place + 4]), expires_at(place + 5), ARGV[place + 6])
         else
             free_unique(unique, id)
             if kind == 'f' then
@@ -70,9 +70,17 @@ if #forgotten > 0 then
     write_all('HDEL', 'jobs', forgotten)
     write_all('ZREM', 'ids', forgotten)
 end
-if #gone > 0 and call('EXISTS', key('holds')) == 1 then
+local ended_of, released = {}, {}
+for counted, count in pairs(ended_by) do
+    local queue, holds = queue_and_holds(counted)
+    ended_of[queue] = (ended_of[queue] or 0) + count
+    if #holds > 0 then
+        released[#released + 1] = { holds = holds, leases = count }
+    end
+end
+if #released > 0 then
     local counts = counting()
-    counts.release(gone)
+    counts.release(released)
     counts.close()
 end
 commit()

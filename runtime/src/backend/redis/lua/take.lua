@@ -4,8 +4,8 @@
 -- ARGV[2]: the worker, [3]: how long a lease lives, [4]: how many tasks the worker does not know, then their names. Then
 -- the jobs' ids.
 -- Answers the present, the leases' token, and the jobs' ids and records.
--- Keys: jobs, leases, paused, limited, limits; ready:QUEUE, overdue:QUEUE, later:QUEUE, retry:QUEUE, aside:QUEUE/TASK, expiring, lapses,
--- running, unique, unstarted, stamp.
+-- Keys: jobs, leases, paused, limit:NAME, limit-keys; ready:QUEUE, overdue:QUEUE, later:QUEUE, retry:QUEUE, aside:QUEUE/TASK, expiring,
+-- lapses, running, unique, unstarted, stamp.
 local worker, ttl = ARGV[2], tonumber(ARGV[3])
 local unknown, ids_from = unknown_from(4)
 
@@ -15,8 +15,7 @@ for at = ids_from, #ARGV do
 end
 local found = gather('HMGET', 'jobs', asked)
 local leases = gather('HMGET', 'leases', asked)
-local counts = call('EXISTS', key('limited'), key('limits')) > 0 and counting()
-local limited = counts and gather('HMGET', 'limited', asked) or {}
+local counts = call('EXISTS', key('limit-keys')) == 1 and counting()
 
 -- Whether jobs of a queue can't be handed out in this way.
 local closed = {}
@@ -35,14 +34,15 @@ local function can_run(record)
     end
     local due, expires = read('>i8', record, 18), expires_of(record)
     local task = task_of(record)
-    return due <= now and (expires == 0 or expires > now) and not is_closed(queue_of(record)) and not (task and unknown[task])
+    local is_due = due <= now and (expires == 0 or expires > now)
+    return is_due and place_of(record) == '' and not is_closed(queue_of(record)) and not (task and unknown[task])
 end
 
 must_be('hash', 'running')
 local ids, records, taken, taken_of = {}, {}, {}, {}
 for index, id in ipairs(asked) do
     local record = found[index]
-    if not leases[index] and not limited[index] and not taken[id] and can_run(record) then
+    if not leases[index] and not taken[id] and can_run(record) then
         local queue = queue_of(record)
         taken[id] = true
         taken_of[queue] = (taken_of[queue] or 0) + 1
