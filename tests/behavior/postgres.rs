@@ -6,15 +6,15 @@ use std::time::Duration;
 use sqlx::postgres::PgPool;
 use sqlx::{Postgres, Transaction};
 use taskwright::backend::sql::postgres::Postgres as Store;
-use taskwright::backend::{Backend, LimitSource, Reap};
+use taskwright::backend::{Backend, Claim, LimitSource, QueueClaim, Reap};
 use taskwright::context::States;
-use taskwright::job::Allowance;
+use taskwright::job::{Allowance, WorkerId};
 use taskwright::prelude::*;
 use taskwright::registry::Registry;
 use taskwright::testing::faulty::{Fault, Operation};
 use taskwright::time::Clock;
 use taskwright::worker::WorkerOptions;
-use taskwright::{Client, ErrorKind, Shutdown, State, Worker};
+use taskwright::{Client, Dispatch, ErrorKind, Name, Shutdown, State, Worker};
 use taskwright_tests::servers::{Kind, Server};
 
 use crate::site::{Site, eventually, with_option, within};
@@ -155,6 +155,28 @@ async fn a_drain_waits_for_those_who_count_a_limit() {
     };
     let (summary, ()) = within(async { tokio::join!(drain, counted) }).await;
     assert_eq!(summary.unwrap().completed, 1);
+}
+
+/// A slot that is about to be free is none that a lane waits a minute for.
+#[tokio::test]
+async fn a_claim_that_meets_the_end_of_a_job_looks_again_at_once() {
+    let Some(shop) = Shop::open().await else { return };
+    let claim = async |queue: &str| {
+        let queues = vec![QueueClaim { queue: Name::new(queue).unwrap(), limit: 1 }];
+        let (worker, ttl) = (WorkerId::new(), Duration::from_mins(1));
+        let claim = Claim { worker, queues, limit: 1, unknown: Vec::new(), ttl, max_crashes: 3, aging: None };
+        let claimed = shop.site.backend.claim(&claim).await.unwrap();
+        (claimed.jobs.len(), claimed.next_due)
+    };
+    shop.site.client.dispatch(Dispatch::new(Pay::new()).queue("door")).await.unwrap();
+    assert_eq!(claim("door").await.0, 1);
+    shop.site.client.dispatch(Pay::new()).await.unwrap();
+    let mut ending = shop.database.begin().await.unwrap();
+    let free = format!("DELETE FROM {}.holds", shop.schema);
+    assert_eq!(sqlx::query(sqlx::AssertSqlSafe(free)).execute(&mut *ending).await.unwrap().rows_affected(), 1);
+    assert_eq!(claim("default").await, (0, Some(Duration::ZERO)));
+    ending.commit().await.unwrap();
+    assert_eq!(claim("default").await.0, 1);
 }
 
 /// Passes over a statement that failed, and says that all is well.

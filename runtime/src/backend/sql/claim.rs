@@ -6,11 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::extend::pauses;
 use super::floors::Experience;
 use super::lanes;
 use super::lease::{LeaseRow, claimed};
-use super::limits;
 use super::moves::Moves;
 use super::news::News;
 use super::record::Record;
@@ -91,10 +89,13 @@ impl Work for ClaimWork {
         if look.arrivals {
             lanes::arrive(db, &queues).await?;
         }
-        let mut turns = Turns::new(look.limited.clone(), pauses(db).await?, &self.claim, now);
+        let mut turns = Turns::new(&look, &self.claim, now);
         turns.take(db, &self.claim).await?;
         let Turns { records, open, wait, .. } = turns;
         let jobs = self.lease(db, records, &look.limited, now, news).await?;
+        if wait.is_some_and(|wait| wait.is_zero()) {
+            return Ok(Claimed { jobs, next_due: wait });
+        }
         let open: Vec<_> = open.iter().map(Name::as_str).collect();
         let mut dues = Vec::new();
         if !open.is_empty() {
@@ -194,11 +195,7 @@ impl ClaimWork {
             let held = holds(limited, &jobs);
             let members = jobs.iter().map(Job::id).collect();
             let mut row = LeaseRow::new(self.claim.worker, members, now, self.claim.ttl);
-            leases::insert(db, &mut row, portion).await?;
-            if !held.is_empty() {
-                leases::mark_holding(db, &[row.token]).await?;
-                limits::hold(db, row.token, &held).await?;
-            }
+            leases::insert(db, &mut row, portion, &held).await?;
             handed_out.extend(jobs.into_iter().map(|job| (row.lease(&job), job)));
         }
         self.put_in_order(&mut handed_out);

@@ -26,6 +26,10 @@ pub(super) struct Look {
     pub(super) turns: HashMap<String, Timestamp>,
     /// The keys of queues that have a limit of their own.
     pub(super) limited: HashSet<String>,
+    /// The queues that are paused.
+    pub(super) paused: HashSet<String>,
+    /// Whether there are lanes, and no jobs without limits wait in any of these queues.
+    pub(super) only_lanes: bool,
     /// Whether jobs came to lanes of these queues since the last claim.
     pub(super) arrivals: bool,
 }
@@ -37,18 +41,25 @@ impl Look {
     }
 }
 
-/// Looks at the queues of a claim: a seek a queue in three small indexes.
+/// Looks at the queues of a claim: a seek a queue in a few indexes.
 pub(super) async fn look<Db: Tables>(db: &mut Db, queues: &[&str], keys: &[&str]) -> Result<Look> {
     const LOOK: &str = "SELECT 'lane', queue, min(turn) FROM taskwright_lanes WHERE queue IN (?..) GROUP BY queue \
         UNION ALL SELECT 'limit', id, counts_until FROM taskwright_limits WHERE id IN (?..) AND is_set <> 0 \
+        UNION ALL SELECT 'pause', queue, NULL FROM taskwright_pauses WHERE queue IN (?..) \
+        UNION ALL SELECT 'only lanes', 'all', NULL FROM (SELECT 1) AS one \
+            WHERE EXISTS (SELECT 1 FROM taskwright_lanes WHERE queue IN (?..)) \
+            AND NOT EXISTS (SELECT 1 FROM taskwright_jobs WHERE queue IN (?..)) \
         UNION ALL SELECT 'arrival', (SELECT queue FROM taskwright_arrivals WHERE queue IN (?..) LIMIT 1), NULL";
     let mut look = Look::default();
-    let values = [Value::Texts(queues), Value::Texts(keys), Value::Texts(queues)];
+    let queues = Value::Texts(queues);
+    let values = [queues, Value::Texts(keys), queues, queues, queues, queues];
     for row in &db.fetch(LOOK, &values).await? {
         let Some(name) = row.maybe_text(1)? else { continue };
         match row.text(0)?.as_str() {
             "lane" => drop(look.turns.insert(name, Timestamp::from_micros(row.integer(2)?))),
             "limit" => drop(look.limited.insert(name)),
+            "only lanes" => look.only_lanes = true,
+            "pause" => drop(look.paused.insert(name)),
             _ => look.arrivals = true,
         }
     }
@@ -141,6 +152,19 @@ pub(super) async fn stand<Db: Tables>(db: &mut Db, places: &[Standing<'_>]) -> R
         let rows = rows(run.len(), 4);
         let sql = Db::upsert("taskwright_lanes", "id, queue, turn, waits", &rows, "id", &["turn", "waits"]);
         db.execute(sql, &values(run)).await?;
+    }
+    Ok(())
+}
+
+/// Puts lanes of a queue, which are locked and were served, behind the others.
+pub(super) async fn served<Db: Tables>(db: &mut Db, queue: &str, lanes: &[&str], now: Timestamp) -> Result<()> {
+    if !Db::LOCKS_EXACTLY {
+        let places = lanes.iter().map(|lane| Standing { lane, queue, turn: now, waits: None });
+        return stand(db, &places.collect::<Vec<_>>()).await;
+    }
+    for lanes in lists(lanes) {
+        let sql = "UPDATE taskwright_lanes SET turn = ?, waits = NULL WHERE id IN (?..)";
+        db.execute(sql, &[Value::Integer(now.as_micros()), Value::Texts(lanes)]).await?;
     }
     Ok(())
 }

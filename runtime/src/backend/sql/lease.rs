@@ -114,6 +114,11 @@ impl LeaseRow {
         &self.settled
     }
 
+    /// The column `noted`.
+    pub(super) fn marks(&self) -> i64 {
+        (i64::from(self.noted) * NOTED) | (i64::from(self.holds) * HOLDS)
+    }
+
     /// The column that holds when each job lapses.
     pub(super) fn each(&self) -> Option<Vec<u8>> {
         Some(self.each.as_ref()?.iter().flat_map(|moment| moment.to_be_bytes()).collect())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::lease::{HOLDS, LeaseRow, NOTED, RawLease, pack};
+use super::lease::{LeaseRow, NOTED, RawLease, pack};
 use super::record::{Record, job_id};
 use super::tables::{Columns, Tables, Value, lists, rows, runs};
 use crate::error::Result;
@@ -17,10 +17,17 @@ const LEASE_WIDTH: usize = 8;
 /// A lease's columns and its packed jobs.
 pub(super) type WithJobs = (RawLease, Vec<u8>);
 
-/// Stores a claim with its jobs, whose ids are in order, and gives it its token.
-pub(super) async fn insert<Db: Tables>(db: &mut Db, row: &mut LeaseRow, jobs: &[Record]) -> Result<()> {
+/// Stores a claim with its jobs, whose ids are in order, and the slots that it holds, and gives it its token.
+pub(super) async fn insert<Db: Tables>(
+    db: &mut Db,
+    row: &mut LeaseRow,
+    jobs: &[Record],
+    held: &BTreeMap<String, u64>,
+) -> Result<()> {
     let Some(newest) = jobs.last() else { return Ok(()) };
-    row.token = db.insert_lease(row, &newest.job_id()?, &pack(jobs)?).await?;
+    row.holds = !held.is_empty();
+    let held = held.iter().map(|(key, held)| (key.as_str(), i64::try_from(*held).unwrap_or(i64::MAX)));
+    row.token = db.insert_lease(row, &newest.job_id()?, &pack(jobs)?, &held.collect::<Vec<_>>()).await?;
     Ok(())
 }
 
@@ -200,24 +207,11 @@ pub(super) async fn report<Db: Tables>(db: &mut Db, reports: &BTreeMap<JobId, Pr
     Ok(())
 }
 
-/// Says in these leases that they hold slots of limits.
-pub(super) async fn mark_holding<Db: Tables>(db: &mut Db, tokens: &[i64]) -> Result<()> {
-    for tokens in lists(tokens) {
-        mark(db, tokens, HOLDS).await?;
-    }
-    Ok(())
-}
-
-async fn mark<Db: Tables>(db: &mut Db, tokens: &[i64], mark: i64) -> Result<()> {
-    let sql = format!("UPDATE taskwright_leases SET noted = noted | {mark} WHERE id IN (?..)");
-    db.execute(sql, &[Value::Integers(tokens)]).await?;
-    Ok(())
-}
-
 /// Says in these leases, which are locked, that there are notes on their jobs.
 pub(super) async fn mark_noted<Db: Tables>(db: &mut Db, tokens: &[i64]) -> Result<()> {
     for tokens in lists(tokens) {
-        mark(db, tokens, NOTED).await?;
+        let sql = format!("UPDATE taskwright_leases SET noted = noted | {NOTED} WHERE id IN (?..)");
+        db.execute(sql, &[Value::Integers(tokens)]).await?;
     }
     Ok(())
 }

@@ -2,8 +2,12 @@
 //!
 //! Whoever counts a key has its row locked; a claim passes over keys that another one counts at this moment.
 //! What is held lies beside the leases, a row for each lease and key, and counts as long as the lease is there.
+//!
+//! Who frees a slot writes what its lease holds, and then looks for lanes that wait for the key. So that it finds those
+//! which a claim is just putting aside, that claim locks what leases hold of the key and counts it again
+//! ([`Book::recount`]); or, of databases where locks are too wide for that, who frees a slot locks the limit as claims do.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -40,6 +44,8 @@ struct Entry {
     /// What the latest job asked for.
     asked: Allowance,
     usage: Usage,
+    /// The slots that leases held when this transaction began to count.
+    held_before: u64,
     counts_until: i64,
     /// Whether the row must be written.
     changed: bool,
@@ -55,7 +61,8 @@ impl Entry {
         let starts = row.bytes(5)?.map(|bytes| decode::<Starts>("starts", &bytes)).transpose()?.unwrap_or_default();
         let usage = Usage { set: at_run_time.or(configured), held: 0, starts };
         let counts_until = row.integer(1)?;
-        Ok((row.text(0)?, Self { at_run_time, configured, asked: allowance(4)?, usage, counts_until, changed: false }))
+        let asked = allowance(4)?;
+        Ok((row.text(0)?, Self { at_run_time, configured, asked, usage, held_before: 0, counts_until, changed: false }))
     }
 
     fn stats(&self, key: &str, now: Timestamp) -> LimitStats {
@@ -93,11 +100,42 @@ impl Book {
             for (key, held) in held(db, &names.iter().map(String::as_str).collect::<Vec<_>>()).await? {
                 if let Some(entry) = opened.get_mut(&key) {
                     entry.usage.held += held;
+                    entry.held_before += held;
                 }
             }
             self.entries.extend(opened);
         }
         Ok(())
+    }
+
+    /// Counts again what leases hold of these keys, whose slots are all taken. Gives those of which some are free now, or
+    /// are about to be; for slots of the others that are freed from now on, one waits until this transaction has ended.
+    pub(super) async fn recount<Db: Tables>(&self, db: &mut Db, keys: &[&str]) -> Result<HashSet<String>> {
+        const HELD: &str = "SELECT lease, limit_key, held FROM taskwright_holds WHERE limit_key IN (?..) \
+            AND EXISTS (SELECT 1 FROM taskwright_leases WHERE taskwright_leases.id = taskwright_holds.lease)";
+        let mut freed = HashSet::new();
+        if !Db::SHARED || !Db::LOCKS_EXACTLY {
+            return Ok(freed);
+        }
+        for keys in lists(keys) {
+            let sql =
+                format!("SELECT lease, limit_key FROM taskwright_holds WHERE limit_key IN (?..){}", Db::SKIP_LOCKED);
+            let mut locked = HashSet::new();
+            for row in &db.fetch(sql, &[Value::Texts(keys)]).await? {
+                locked.insert((row.integer(0)?, row.text(1)?));
+            }
+            let mut held: HashMap<String, u64> = keys.iter().map(|key| ((*key).to_owned(), 0)).collect();
+            for row in &db.fetch(HELD, &[Value::Texts(keys)]).await? {
+                let place = (row.integer(0)?, row.text(1)?);
+                *held.entry(place.1.clone()).or_default() += row.integer(2)?.unsigned_abs();
+                if !locked.contains(&place) {
+                    freed.insert(place.1);
+                }
+            }
+            let before = |key: &str| self.entries.get(key).map_or(0, |entry| entry.held_before);
+            freed.extend(held.into_iter().filter(|(key, held)| *held < before(key)).map(|(key, _)| key));
+        }
+        Ok(freed)
     }
 
     /// How a limit stands; `None` where somebody else has it locked.
@@ -176,21 +214,6 @@ async fn held<Db: Tables>(db: &mut Db, keys: &[&str]) -> Result<Vec<(String, u64
     Ok(found)
 }
 
-/// Notes what a lease holds: of each key how many slots.
-pub(super) async fn hold<Db: Tables>(db: &mut Db, token: i64, held: &BTreeMap<String, u64>) -> Result<()> {
-    let held: Vec<_> = held.iter().collect();
-    for run in runs(&held) {
-        let sql = format!("INSERT INTO taskwright_holds (lease, limit_key, held) VALUES {}", rows(run.len(), 3));
-        let mut values = Vec::with_capacity(run.len() * 3);
-        for (key, held) in run {
-            let held = i64::try_from(**held).unwrap_or(i64::MAX);
-            values.extend([Value::Integer(token), Value::Text(key), Value::Integer(held)]);
-        }
-        db.execute(sql, &values).await?;
-    }
-    Ok(())
-}
-
 /// A job whose lease, which holds slots, has ended.
 pub(super) struct Closed {
     pub(super) token: i64,
@@ -199,8 +222,8 @@ pub(super) struct Closed {
 
 /// Frees what these jobs held; `leases` are theirs, locked, with the jobs marked as closed.
 ///
-/// The limits are locked meanwhile: a claim that counts one at this moment either sees the slot, or has put its lanes
-/// where they are found here.
+/// A claim that counts one of their keys at this moment either sees the slot, or has put its lanes where they are found
+/// here.
 pub(super) async fn release<Db: Tables>(
     db: &mut Db,
     leases: &[&LeaseRow],
@@ -261,8 +284,9 @@ pub(super) async fn release_all<Db: Tables>(db: &mut Db, tokens: &[i64], news: &
     lanes::look_again(db, &keys, news).await
 }
 
+/// Waits for claims that count these keys, where they can't find out by themselves what is freed.
 async fn lock<Db: Tables>(db: &mut Db, keys: &[&str]) -> Result<()> {
-    if Db::SHARED {
+    if Db::SHARED && !Db::LOCKS_EXACTLY {
         for keys in lists(keys) {
             let locked = Db::LOCKED;
             let sql = format!("SELECT id FROM taskwright_limits WHERE id IN (?..) ORDER BY id{locked}");

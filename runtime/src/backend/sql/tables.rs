@@ -136,6 +136,9 @@ pub(super) trait Tables: Send {
     /// The same, passing over rows that somebody else has locked.
     const SKIP_LOCKED: &'static str;
 
+    /// Whether a statement locks only the rows that it changes, or says that it locks.
+    const LOCKS_EXACTLY: bool = true;
+
     /// Whether column `extras` holds these bytes.
     const EXTRAS_HOLD: &'static str;
 
@@ -206,8 +209,27 @@ pub(super) trait Tables: Send {
         Ok(0)
     }
 
-    /// Stores a lease and gives its token, which is higher than that of every lease before.
-    async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64>;
+    /// Stores a lease with what it holds, of each key how many slots, and gives its token, which is higher than that of
+    /// every lease before.
+    async fn insert_lease(
+        &mut self,
+        lease: &LeaseRow,
+        newest: &JobId,
+        packed: &[u8],
+        held: &[(&str, i64)],
+    ) -> Result<i64>;
+
+    /// Notes what a new lease holds.
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
+    async fn insert_holds(&mut self, token: i64, held: &[(&str, i64)]) -> Result<()> {
+        for run in runs(held) {
+            let sql = format!("INSERT INTO taskwright_holds (lease, limit_key, held) VALUES {}", rows(run.len(), 3));
+            let values =
+                run.iter().flat_map(|(key, held)| [Value::Integer(token), Value::Text(key), Value::Integer(*held)]);
+            self.execute(sql, &values.collect::<Vec<_>>()).await?;
+        }
+        Ok(())
+    }
 
     /// Writes which jobs of these leases, which are locked, are settled, and when the first of the others lapses.
     /// Marks keep their length, and the packed jobs are left alone.

@@ -1,9 +1,9 @@
 //! What a claim takes where limits may be in the way: lanes in turns, and jobs without limits beside them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use super::lanes::{self, Standing};
+use super::lanes::{self, Look, Standing};
 use super::limits::Book;
 use super::record::{Record, decode};
 use super::tables::{Pool, Tables, Terms};
@@ -20,6 +20,7 @@ pub(super) struct Turns {
     /// The keys of queues that have a limit of their own.
     limited: HashSet<String>,
     paused: HashSet<String>,
+    only_lanes: bool,
     /// Tasks that the worker does not know.
     unknown: Vec<Name>,
     aging: Option<Duration>,
@@ -49,11 +50,22 @@ struct Lane {
     end: Option<End>,
 }
 
+impl Lane {
+    /// The key that all slots are taken of.
+    fn waits_for_slots(&self) -> Option<&str> {
+        match &self.end {
+            Some(End::Full(key, Full::Slots)) => Some(key),
+            _ => None,
+        }
+    }
+}
+
 impl Turns {
-    pub(super) fn new(limited: HashSet<String>, paused: HashSet<String>, claim: &Claim, now: Timestamp) -> Self {
+    pub(super) fn new(look: &Look, claim: &Claim, now: Timestamp) -> Self {
+        let (limited, paused, only_lanes) = (look.limited.clone(), look.paused.clone(), look.only_lanes);
         let (unknown, aging) = (claim.unknown.clone(), claim.aging);
         let (book, records, open, wait) = (Book::default(), Vec::new(), Vec::new(), None);
-        Self { now, limited, paused, unknown, aging, book, records, open, wait }
+        Self { now, limited, paused, only_lanes, unknown, aging, book, records, open, wait }
     }
 
     /// Takes what the claim gets, queue by queue, and counts it.
@@ -115,7 +127,7 @@ impl Turns {
 
     /// Takes due jobs without limits; tells how many.
     async fn take_free<Db: Tables>(&mut self, db: &mut Db, queue: &str, most: usize) -> Result<usize> {
-        if most == 0 {
+        if most == 0 || self.only_lanes {
             return Ok(0);
         }
         let taken = db.take_due(Pool::Free, &[(queue, most)], &[], most, self.terms()).await?;
@@ -254,13 +266,28 @@ impl Turns {
         db.insert_waiting(Pool::Limited, &back.iter().collect::<Vec<_>>()).await
     }
 
+    /// Lets no lane wait for a slot that is free by now, or is about to be.
+    async fn recount<Db: Tables>(&mut self, db: &mut Db, lanes: &mut [Lane]) -> Result<()> {
+        let keys = lanes.iter().filter_map(Lane::waits_for_slots).collect::<BTreeSet<_>>();
+        let keys: Vec<_> = keys.into_iter().collect();
+        let freed = self.book.recount(db, &keys).await?;
+        for lane in lanes.iter_mut() {
+            if lane.waits_for_slots().is_some_and(|key| freed.contains(key)) {
+                lane.end = None;
+                self.wait_for(Duration::ZERO);
+            }
+        }
+        Ok(())
+    }
+
     /// Puts each lane where it stands in line from now on.
-    async fn end_turns<Db: Tables>(&self, db: &mut Db, queue: &str, lanes: &mut [Lane]) -> Result<()> {
+    async fn end_turns<Db: Tables>(&mut self, db: &mut Db, queue: &str, lanes: &mut [Lane]) -> Result<()> {
         let now = self.now;
         for lane in lanes.iter_mut().filter(|lane| lane.end.is_none()) {
             let full = limits::refusal(&lane.limits, None, |key| self.book.usage(key), now);
             lane.end = full.map(|(key, full)| End::Full(key.to_owned(), full));
         }
+        self.recount(db, lanes).await?;
         let dry: Vec<_> = lanes.iter().filter(|lane| matches!(lane.end, Some(End::Dry))).collect();
         let names: Vec<_> = dry.iter().map(|lane| lane.name.as_str()).collect();
         let mut dues = BTreeMap::new();
@@ -269,7 +296,7 @@ impl Turns {
             dues.extend(db.next_due(Pool::Limited, &names, &[], Terms { unknown: &[], ..self.terms() }).await?);
         }
         let mut places = Vec::new();
-        let mut gone = Vec::new();
+        let (mut gone, mut served) = (Vec::new(), Vec::new());
         for (place, name) in names.iter().enumerate() {
             match dues.get(&place) {
                 Some(due) => places.push(Standing { lane: name, queue, turn: (*due).max(now), waits: None }),
@@ -282,12 +309,14 @@ impl Turns {
                     let turn = full.next_look(if lane.taken > 0 { now } else { lane.turn }, now);
                     places.push(Standing { lane: &lane.name, queue, turn, waits: Some(key) });
                 }
-                None if lane.taken > 0 => places.push(Standing { lane: &lane.name, queue, turn: now, waits: None }),
+                None if lane.taken > 0 => served.push(lane.name.as_str()),
                 None | Some(End::Dry) => {}
             }
         }
         places.sort_unstable_by_key(|place| place.lane);
+        served.sort_unstable();
         lanes::stand(db, &places).await?;
+        lanes::served(db, queue, &served, now).await?;
         lanes::leave(db, &gone).await
     }
 }

@@ -317,6 +317,8 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
     const SHARED: bool = true;
     const LOCKED: &'static str = " FOR UPDATE";
     const SKIP_LOCKED: &'static str = " FOR UPDATE SKIP LOCKED";
+    // Of a small table all rows are read for a list of them, and locked.
+    const LOCKS_EXACTLY: bool = false;
     const EXTRAS_HOLD: &'static str = "LOCATE(?, extras) > 0";
 
     /// A statement is one message.
@@ -450,20 +452,29 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
         Ok(dues)
     }
 
-    async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64> {
+    async fn insert_lease(
+        &mut self,
+        lease: &LeaseRow,
+        newest: &JobId,
+        packed: &[u8],
+        held: &[(&str, i64)],
+    ) -> Result<i64> {
         const INSERT: &str = "INSERT INTO taskwright_leases \
-            (worker, claimed, lapses, noted, newest, settled, members, jobs) VALUES (?, ?, ?, 0, ?, ?, ?, ?)";
+            (worker, claimed, lapses, noted, newest, settled, members, jobs) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
         let insert = self
             .statement(INSERT)
             .bind(&lease.worker.as_bytes()[..])
             .bind(lease.claimed.as_micros())
             .bind(lease.lapses.as_micros())
+            .bind(lease.marks())
             .bind(&newest.as_bytes()[..])
             .bind(lease.settled())
             .bind(lease.members())
             .bind(packed);
         let inserted = insert.execute(self.db.borrow_mut()).await.map_err(fault)?;
-        Ok(inserted.last_insert_id().cast_signed())
+        let token = inserted.last_insert_id().cast_signed();
+        self.insert_holds(token, held).await?;
+        Ok(token)
     }
 
     /// Long columns that don't change stay where they are.

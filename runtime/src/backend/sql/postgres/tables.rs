@@ -115,10 +115,13 @@ impl<Db> Session<Db> {
 /// Each priority of a queue is looked up by a seek in the index on (queue, priority, due, id), and its due jobs are a
 /// range of that index: jobs of a high priority that are due later are never passed over one by one, however many there
 /// are. Lateral joins pull rows, and lock them, only until the limits are reached.
-const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
-    SELECT picked.id FROM unnest($1::text[], $2::bigint[]{floors}) WITH ORDINALITY AS wish (LINE, most{floor}, place)
+///
+/// `{row}` is what a row is found again by: its id, or where it lies, which spares a descent in the index of ids for each.
+/// A locked row does not move; one that moved just before is left to the next claim.
+const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE {row} = ANY(ARRAY(
+    SELECT picked.{row} FROM unnest($1::text[], $2::bigint[]{floors}) WITH ORDINALITY AS wish (LINE, most{floor}, place)
     CROSS JOIN LATERAL (
-        SELECT job.id FROM (
+        SELECT job.{row} FROM (
             WITH RECURSIVE level (priority) AS (
                 (SELECT priority FROM taskwright_jobs WHERE LINE = wish.LINE{above} ORDER BY priority DESC LIMIT 1)
                 UNION ALL
@@ -131,7 +134,7 @@ const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
             SELECT priority FROM level WHERE priority IS NOT NULL
         ) AS level
         CROSS JOIN LATERAL (
-            SELECT due.id FROM taskwright_jobs AS due
+            SELECT due.{row} FROM taskwright_jobs AS due
             WHERE due.LINE = wish.LINE AND due.priority = level.priority AND due.due <= $3{above}
                 AND (due.expires IS NULL OR due.expires > $3){known}
             ORDER BY due.due, due.id LIMIT wish.most FOR UPDATE SKIP LOCKED
@@ -144,8 +147,8 @@ const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
 
 /// The same where priorities age: the first due jobs of each priority, unlocked, tell how many of each to take, so that
 /// nothing is locked that is not taken; where others take the same at this moment, those behind them are taken.
-const TAKE_AGED: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
-    SELECT job.id FROM (
+const TAKE_AGED: &str = "DELETE FROM taskwright_jobs WHERE {row} = ANY(ARRAY(
+    SELECT job.{row} FROM (
         SELECT head.LINE, head.priority{floor}, count(*) AS most FROM (
             SELECT wish.LINE, first.priority{floor} FROM unnest($1::text[], $2::bigint[]{floors}) WITH ORDINALITY AS wish (LINE, most{floor}, place)
             CROSS JOIN LATERAL (
@@ -174,7 +177,7 @@ const TAKE_AGED: &str = "DELETE FROM taskwright_jobs WHERE id = ANY(ARRAY(
         ) AS head GROUP BY head.LINE, head.priority{floor}
     ) AS share
     CROSS JOIN LATERAL (
-        SELECT due.id FROM taskwright_jobs AS due
+        SELECT due.{row} FROM taskwright_jobs AS due
         WHERE due.LINE = share.LINE AND due.priority = share.priority AND due.due <= $3{above}
             AND (due.expires IS NULL OR due.expires > $3){known}
         ORDER BY due.due, due.id LIMIT share.most FOR UPDATE SKIP LOCKED
@@ -330,6 +333,7 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
         };
         let plainly = if keys.is_empty() { "" } else { PLAINLY };
         let take = from_floors(&pool.say(take), floors, next + usize::from(!unknown.is_empty()));
+        let take = take.replace("{row}", if pool == Pool::Limited { "ctid" } else { "id" });
         let sql = of_known_tasks(&take, unknown, known) + plainly + " RETURNING " + &pool.columns().0;
         let mut take = self.statement(&sql).bind(names).bind(limits).bind(now.as_micros()).bind(clamp(limit));
         if let Some(aging) = aging {
@@ -380,18 +384,37 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
         self.fetch(DEAD, &[Value::Text(&schema)]).await?.first().map_or(Ok(0), |row| row.integer(0))
     }
 
-    async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64> {
+    async fn insert_lease(
+        &mut self,
+        lease: &LeaseRow,
+        newest: &JobId,
+        packed: &[u8],
+        held: &[(&str, i64)],
+    ) -> Result<i64> {
         const INSERT: &str = "INSERT INTO taskwright_leases \
-            (worker, claimed, lapses, noted, newest, settled, members, jobs) VALUES (?, ?, ?, 0, ?, ?, ?, ?) RETURNING id";
-        let insert = self
-            .statement(INSERT)
+            (worker, claimed, lapses, noted, newest, settled, members, jobs) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id";
+        static WITH_HOLDS: LazyLock<String> = LazyLock::new(|| {
+            format!(
+                "WITH lease AS ({INSERT}), held AS (
+                    INSERT INTO taskwright_holds (lease, limit_key, held)
+                    SELECT lease.id, hold.* FROM lease, unnest(?::text[], ?::bigint[]) AS hold
+                ) SELECT id FROM lease"
+            )
+        });
+        let mut insert = self
+            .statement(if held.is_empty() { INSERT } else { &WITH_HOLDS })
             .bind(Id(lease.worker.as_bytes()))
             .bind(lease.claimed.as_micros())
             .bind(lease.lapses.as_micros())
+            .bind(lease.marks())
             .bind(Id(newest.as_bytes()))
             .bind(lease.settled())
             .bind(lease.members())
             .bind(packed);
+        if !held.is_empty() {
+            let (keys, held): (Vec<_>, Vec<_>) = held.iter().copied().unzip();
+            insert = insert.bind(keys).bind(held);
+        }
         insert.fetch_one(self.db.borrow_mut()).await.map_err(fault)?.integer(0)
     }
 

@@ -224,18 +224,27 @@ impl Tables for SqliteConnection {
         Ok(dues)
     }
 
-    async fn insert_lease(&mut self, lease: &LeaseRow, newest: &JobId, packed: &[u8]) -> Result<i64> {
+    async fn insert_lease(
+        &mut self,
+        lease: &LeaseRow,
+        newest: &JobId,
+        packed: &[u8],
+        held: &[(&str, i64)],
+    ) -> Result<i64> {
         const INSERT: &str = "INSERT INTO taskwright_leases \
-            (worker, claimed, lapses, noted, newest, settled, members, jobs) VALUES (?, ?, ?, 0, ?, ?, ?, ?)";
+            (worker, claimed, lapses, noted, newest, settled, members, jobs) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
         let insert = sqlx::query(INSERT)
             .bind(&lease.worker.as_bytes()[..])
             .bind(lease.claimed.as_micros())
             .bind(lease.lapses.as_micros())
+            .bind(lease.marks())
             .bind(&newest.as_bytes()[..])
             .bind(lease.settled())
             .bind(lease.members())
             .bind(packed);
-        Ok(insert.execute(self).await.map_err(fault)?.last_insert_rowid())
+        let token = insert.execute(&mut *self).await.map_err(fault)?.last_insert_rowid();
+        self.insert_holds(token, held).await?;
+        Ok(token)
     }
 
     /// SQLite overwrites what keeps its length in place.
