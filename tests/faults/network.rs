@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use taskwright::backend::{Backend, Claim, Listener, QueueClaim};
+use taskwright::backend::{Backend, Listener};
 use taskwright::job::WorkerId;
 use taskwright::{Client, Name};
 use taskwright_tests::chaos::place::Place;
@@ -11,7 +11,7 @@ use taskwright_tests::chaos::proxy::Weather;
 use taskwright_tests::servers::{Kind, Server};
 use taskwright_tests::victim::{self, Mark, Version, Victim};
 
-use crate::sites::{LEASE, PATIENCE, VICTIM, until_left};
+use crate::sites::{LEASE, PATIENCE, VICTIM, claim_and_vanish, soon, until_left};
 
 /// How often the connections of a listener are cut; `TASKWRIGHT_CUTS` says another number.
 const CUTS: usize = 100;
@@ -24,10 +24,6 @@ async fn place(kind: Kind, name: &str) -> Option<Place> {
     Some(Place::open(name).await.unwrap())
 }
 
-async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, happens).await.unwrap_or_else(|_| panic!("{what} does not happen"))
-}
-
 /// Waits until somebody leads.
 async fn until_led(backend: &dyn Backend) {
     let (leader, role, me) = (backend.leader().unwrap(), Name::new("maintenance").unwrap(), WorkerId::new());
@@ -35,22 +31,6 @@ async fn until_led(backend: &dyn Backend) {
         leader.resign(&role, me).await.unwrap();
         tokio::time::sleep(LEASE / 10).await;
     }
-}
-
-/// Claims a job as a worker does that is never heard of again.
-async fn claim_and_vanish(client: &Client) {
-    let queue = QueueClaim { queue: Name::new("default").unwrap(), limit: 1 };
-    let claim = Claim {
-        worker: WorkerId::new(),
-        queues: vec![queue],
-        limit: 1,
-        unknown: Vec::new(),
-        ttl: LEASE,
-        max_crashes: 3,
-        aging: None,
-    };
-    let claimed = async { while client.backend().claim(&claim).await.unwrap().jobs.is_empty() {} };
-    soon("a claim that gets the job", claimed).await;
 }
 
 /// F9: whoever leads hangs in a call, and what it should look after is looked after by another.
@@ -63,7 +43,7 @@ async fn a_leader_in_a_black_hole_is_followed(place: &Place) {
 
     network.change(Weather::Silent);
     let orphan = client.dispatch(Mark::new(1)).await.unwrap();
-    claim_and_vanish(&client).await;
+    claim_and_vanish(&client, "default", LEASE).await;
     let second = start(&place.direct);
     assert_eq!(soon("the rescue of an orphan", orphan.wait()).await.unwrap(), 1);
 

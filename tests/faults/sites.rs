@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use taskwright::backend::JobFilter;
-use taskwright::job::Job;
-use taskwright::{Client, Result};
+use taskwright::backend::{Claim, JobFilter, QueueClaim};
+use taskwright::job::{Job, Lease, WorkerId};
+use taskwright::{Client, Name, Result};
 use taskwright_tests::servers::{Kind, Server};
 use taskwright_tests::victim::{self, Version, Victim};
 use tempfile::TempDir;
@@ -74,6 +74,11 @@ impl Site {
     pub(crate) fn start_version(&self, version: Version) -> Victim {
         Victim::start(Path::new(VICTIM), &self.url, LEASE, version).unwrap()
     }
+
+    /// A worker process whose leases outlast all that a busy machine keeps it from.
+    pub(crate) fn start_patient(&self) -> Victim {
+        Victim::start(Path::new(VICTIM), &self.url, 5 * LEASE, Version::New).unwrap()
+    }
 }
 
 /// Every job, those that have ended too.
@@ -94,6 +99,33 @@ pub(crate) async fn until_left(client: &Client, count: u64) {
         }
     };
     assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "the backlog does not shrink to {count}");
+}
+
+pub(crate) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, happens).await.unwrap_or_else(|_| panic!("{what} does not happen"))
+}
+
+/// Claims a job as a worker does that is never heard of again.
+pub(crate) async fn claim_and_vanish(client: &Client, queue: &str, ttl: Duration) -> (Lease, Job) {
+    let queue = QueueClaim { queue: Name::new(queue).unwrap(), limit: 1 };
+    let claim = Claim {
+        worker: WorkerId::new(),
+        queues: vec![queue],
+        limit: 1,
+        unknown: Vec::new(),
+        ttl,
+        max_crashes: 1_000,
+        aging: None,
+    };
+    let claimed = async {
+        loop {
+            if let Some(claimed) = client.backend().claim(&claim).await.unwrap().jobs.pop() {
+                return claimed;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    soon("a claim that gets the job", claimed).await
 }
 
 /// Each test of this folder once for each place: `sqlite::a_test`.

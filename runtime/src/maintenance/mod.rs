@@ -38,9 +38,10 @@ pub(crate) async fn run(worker: &Shared) {
 
 /// When the leader looks again: an orphan is back at most two seconds after its lease has lapsed.
 ///
-/// What it saw lapses after `calm`, and what was claimed since no sooner than the shortest lease.
+/// What it saw lapses after `calm`, and what was claimed since no sooner than the shortest lease. Its term is renewed at
+/// each third of its own lease.
 fn pause(lease: Duration, calm: Duration) -> Duration {
-    (lease / 3).min(LATEST) + calm.min(WorkerOptions::SHORTEST_LEASE)
+    (LATEST + calm.min(WorkerOptions::SHORTEST_LEASE)).min(lease / 3)
 }
 
 const LATEST: Duration = Duration::from_secs(2);
@@ -63,6 +64,7 @@ mod tests {
             for calm in [0, 1, 500, 1_000, 30_000].map(Duration::from_millis).into_iter().chain([Duration::MAX]) {
                 let first_lapse = calm.min(WorkerOptions::SHORTEST_LEASE);
                 assert!(pause(lease, calm) <= first_lapse + LATEST, "{lease:?} {calm:?}");
+                assert!(pause(lease, calm) <= lease / 3, "a term of {lease:?} would end");
             }
         }
         assert_eq!(
