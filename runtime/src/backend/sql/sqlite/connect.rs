@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
 use tokio::time::Instant;
 
-use super::error::{BUSY, LOCKED, fault, primary_code};
+use super::error::{fault, is_locked};
 use crate::backend::sql::url;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::parse_duration;
@@ -128,7 +128,12 @@ impl Opener {
         self.settings.synchronous == Synchronous::Full && self.settings.place != Place::Memory
     }
 
-    /// A connection that writes.
+    /// How long whoever writes waits for the lock.
+    pub(super) fn patience(&self) -> Patience {
+        Patience { until: Instant::now() + self.settings.busy_timeout }
+    }
+
+    /// A connection that writes. It does not wait for the lock by itself: that takes a [`Patience`].
     pub(super) async fn writer(&self) -> Result<SqliteConnection> {
         self.open("OFF").await.map_err(|error| error.context("file", self.settings.location()))
     }
@@ -169,31 +174,55 @@ impl Opener {
             Synchronous::Full => ("FULL", "2"),
             Synchronous::Normal => ("NORMAL", "1"),
         };
-        let timeout = self.settings.busy_timeout.as_millis().to_string();
         set(db, "synchronous", synchronous.0, synchronous.1).await?;
-        set(db, "busy_timeout", &timeout, &timeout).await?;
         if let Some(pages) = self.settings.max_pages {
             // SQLite raises a limit below what is there already.
             pragma(db, &format!("PRAGMA max_page_count = {pages}")).await?;
         }
-        set(db, "query_only", query_only, if query_only == "ON" { "1" } else { "0" }).await
+        let reads = query_only == "ON";
+        set(db, "query_only", query_only, if reads { "1" } else { "0" }).await?;
+        let timeout = if reads { self.settings.busy_timeout.as_millis() } else { 0 }.to_string();
+        set(db, "busy_timeout", &timeout, &timeout).await
     }
 
     /// SQLite does not wait for the exclusive lock that this takes, so wait here; only the first process needs it.
     async fn switch_to_wal(&self, db: &mut SqliteConnection) -> Result<()> {
-        let deadline = Instant::now() + self.settings.busy_timeout;
+        let patience = self.patience();
         loop {
-            let switched = sqlx::query("PRAGMA journal_mode = WAL").persistent(false).fetch_optional(&mut *db).await;
-            match switched {
+            match sqlx::query("PRAGMA journal_mode = WAL").persistent(false).fetch_optional(&mut *db).await {
                 Ok(_) => return Ok(()),
-                Err(error) if matches!(primary_code(&error), Some(BUSY | LOCKED)) && Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-                Err(error) => return Err(fault(error)),
+                Err(error) => patience.wait_after(error).await?,
             }
         }
     }
 }
+
+/// Waits for a lock that another process has.
+///
+/// SQLite waits by asking again too, but ever more seldom, ten times a second in the end. A process that writes without a
+/// pause leaves the lock for some microseconds between two commits, and on a slow disk the other one then missed each of
+/// them until its time was over.
+pub(super) struct Patience {
+    until: Instant,
+}
+
+impl Patience {
+    /// Waits a moment if this error says that the lock is taken.
+    ///
+    /// # Errors
+    ///
+    /// The error itself where it says something else, or where the time is over.
+    pub(super) async fn wait_after(&self, error: sqlx::Error) -> Result<()> {
+        if !is_locked(&error) || Instant::now() >= self.until {
+            return Err(fault(error));
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+        Ok(())
+    }
+}
+
+/// A try to begin takes some tens of microseconds.
+const ASK_AGAIN: Duration = Duration::from_millis(1);
 
 async fn set(db: &mut SqliteConnection, name: &'static str, value: &str, expected: &str) -> Result<()> {
     pragma(db, &format!("PRAGMA {name} = {value}")).await?;

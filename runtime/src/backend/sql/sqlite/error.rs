@@ -11,13 +11,18 @@ pub(super) fn fault(error: sqlx::Error) -> Error {
 }
 
 /// SQLite's code without the details in its upper bits.
-pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let code = error.as_database_error()?.code()?;
     code.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
-pub(super) const BUSY: i32 = 5;
-pub(super) const LOCKED: i32 = 6;
+/// Whether another connection has the lock.
+pub(super) fn is_locked(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(BUSY | LOCKED))
+}
+
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
 const READONLY: i32 = 8;
 const IOERR: i32 = 10;
 const CORRUPT: i32 = 11;

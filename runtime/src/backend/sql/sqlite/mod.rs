@@ -121,7 +121,7 @@ impl Sqlite {
         let mut info = info(&settings);
         let opener = Opener::new(settings.clone())?;
         let mut db = opener.writer().await?;
-        let migrated = schema::migrate(&mut db, clock.now()).await;
+        let migrated = schema::migrate(&mut db, clock.now(), &opener.patience()).await;
         info.schema = Some(migrated.map_err(|error| error.context("file", info.location.clone()))?);
         let path = match settings.place {
             Place::Memory => None,

@@ -2,6 +2,7 @@
 
 use sqlx::{Row, SqliteConnection};
 
+use super::connect::Patience;
 use super::error::fault;
 use crate::backend::Schema;
 use crate::backend::sql::migrations::{self, Migration, missing, schema};
@@ -216,11 +217,18 @@ pub(super) fn script() -> String {
 
 /// Brings the database to this program's schema. Any number of processes may do so at once: the steps are taken under
 /// the write lock, by whoever has it first. A file that can't be written is found out here too.
-pub(super) async fn migrate(db: &mut SqliteConnection, now: Timestamp) -> Result<Schema> {
+pub(super) async fn migrate(db: &mut SqliteConnection, now: Timestamp, patience: &Patience) -> Result<Schema> {
     // Also before the lock, so that a database of a newer version is refused whoever holds it.
-    let before = version(db).await?;
+    let before = loop {
+        match version(db).await {
+            Ok(version) => break version,
+            Err(error) => patience.wait_after(error).await?,
+        }
+    };
     missing(MIGRATIONS, before)?;
-    execute(db, "BEGIN IMMEDIATE").await?;
+    while let Err(error) = sqlx::query("BEGIN IMMEDIATE").persistent(false).execute(&mut *db).await {
+        patience.wait_after(error).await?;
+    }
     let migrated = match migrate_locked(db, now).await {
         Ok(()) => execute(db, "COMMIT").await,
         Err(error) => Err(error),
@@ -237,7 +245,7 @@ async fn migrate_locked(db: &mut SqliteConnection, now: Timestamp) -> Result<()>
     execute(db, CREATE_MIGRATIONS).await?;
     execute(db, TOUCH).await?;
     // Again, since another process may have been faster.
-    for migration in missing(MIGRATIONS, version(db).await?)? {
+    for migration in missing(MIGRATIONS, version(db).await.map_err(fault)?)? {
         for statement in migration.statements {
             execute(db, statement).await?;
         }
@@ -248,12 +256,12 @@ async fn migrate_locked(db: &mut SqliteConnection, now: Timestamp) -> Result<()>
 }
 
 /// The version of the database's schema; 0 when it has none.
-async fn version(db: &mut SqliteConnection) -> Result<i64> {
-    let tables: i64 = sqlx::query(HAS_MIGRATIONS).fetch_one(&mut *db).await.map_err(fault)?.get(0);
+async fn version(db: &mut SqliteConnection) -> sqlx::Result<i64> {
+    let tables: i64 = sqlx::query(HAS_MIGRATIONS).fetch_one(&mut *db).await?.get(0);
     if tables == 0 {
         return Ok(0);
     }
-    sqlx::query(VERSION).fetch_one(&mut *db).await.map_err(fault)?.try_get(0).map_err(fault)
+    sqlx::query(VERSION).fetch_one(&mut *db).await?.try_get(0)
 }
 
 async fn execute(db: &mut SqliteConnection, sql: &'static str) -> Result<()> {

@@ -119,10 +119,13 @@ async fn every_setting_is_read_back_from_every_connection() {
     for (options, synchronous) in [("synchronous=full", 2), ("synchronous=normal", 1), ("", 2)] {
         let disk = Disk::new();
         let opener = Opener::new(Settings::parse(&disk.url(options)).unwrap()).unwrap();
-        for (mut db, query_only) in [(opener.writer().await.unwrap(), 0), (opener.reader().await.unwrap(), 1)] {
+        let writer = (opener.writer().await.unwrap(), 0, 0);
+        let reader = (opener.reader().await.unwrap(), 1, 5_000);
+        for (mut db, query_only, timeout) in [writer, reader] {
             let journal: String = sqlx::query("PRAGMA journal_mode").fetch_one(&mut db).await.unwrap().get(0);
             assert_eq!(journal, "wal");
-            for (pragma, value) in [("synchronous", synchronous), ("busy_timeout", 5_000), ("query_only", query_only)] {
+            for (pragma, value) in [("synchronous", synchronous), ("busy_timeout", timeout), ("query_only", query_only)]
+            {
                 let sql = AssertSqlSafe(format!("PRAGMA {pragma}"));
                 let actual: i64 = sqlx::query(sql).fetch_one(&mut db).await.unwrap().get(0);
                 assert_eq!(actual, value, "{pragma} with {options}");
@@ -247,6 +250,29 @@ async fn many_processes_may_start_on_a_new_file_at_once() {
     }
     let known = disk.open().await.info().schema.unwrap().known;
     assert_eq!(count(&mut disk.by_hand().await, "taskwright_migrations").await, known);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_never_pauses_between_commits_keeps_no_other_from_writing() {
+    let disk = Disk::new();
+    disk.open().await.close().await.unwrap();
+    let mut other = disk.by_hand().await;
+    let selfish = tokio::spawn(async move {
+        loop {
+            do_by_hand(&mut other, "BEGIN IMMEDIATE").await;
+            // The disk is slow.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            do_by_hand(&mut other, "COMMIT").await;
+        }
+    });
+    for _ in 0..4 {
+        let sqlite = disk.open().await;
+        sqlite.push(&some_jobs(1)).await.unwrap();
+        sqlite.push(&some_jobs(10)).await.unwrap();
+        sqlite.close().await.unwrap();
+    }
+    assert!(!selfish.is_finished(), "it went on all the time");
+    selfish.abort();
 }
 
 #[tokio::test]

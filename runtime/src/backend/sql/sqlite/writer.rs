@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Notify, oneshot};
 
-use super::connect::Opener;
-use super::error::{closed, fault};
+use super::connect::{Opener, Patience};
+use super::error::{closed, fault, is_locked};
 use crate::backend::sql::news::{Listeners, News};
 use crate::backend::sql::work::Work;
 use crate::error::{Error, Result};
@@ -157,7 +157,7 @@ impl Drop for Drain {
 
 /// Runs a group in one transaction; when one of them fails, each in its own, so that it fails alone.
 async fn commit(writer: &Writer, held: &mut Held, mut group: Vec<Box<dyn Queued>>) {
-    match attempt(held, writer.clock.now(), &mut group).await {
+    match attempt(writer, held, &mut group).await {
         Ok(news) => {
             // Before the callers go on, so that no hint comes later than what its cause's caller does next.
             writer.listeners.tell(&news);
@@ -186,8 +186,9 @@ enum Failed {
     All(Error),
 }
 
-async fn attempt(held: &mut Held, now: Timestamp, group: &mut [Box<dyn Queued>]) -> Result<News, Failed> {
+async fn attempt(writer: &Writer, held: &mut Held, group: &mut [Box<dyn Queued>]) -> Result<News, Failed> {
     let mut news = News::default();
+    let now = writer.clock.now();
     if let [alone] = group
         && alone.may_be_alone()
     {
@@ -195,6 +196,8 @@ async fn attempt(held: &mut Held, now: Timestamp, group: &mut [Box<dyn Queued>])
         match alone.run_alone(&mut held.db, now, &mut news).await {
             Ok(true) => return Ok(news),
             Ok(false) => {}
+            // It does not wait for a lock as a transaction does.
+            Err(error) if says_locked(&error) => held.roll_back().await,
             Err(error) => {
                 held.roll_back().await;
                 return Err(Failed::One(error));
@@ -202,7 +205,7 @@ async fn attempt(held: &mut Held, now: Timestamp, group: &mut [Box<dyn Queued>])
         }
     }
     let durable = group.iter().any(|queued| queued.durable());
-    held.begin(durable).await.map_err(Failed::All)?;
+    held.begin(durable, &writer.opener.patience()).await.map_err(Failed::All)?;
     for queued in group {
         if let Err(error) = queued.run(&mut held.db, now, &mut news).await {
             held.roll_back().await;
@@ -216,6 +219,11 @@ async fn attempt(held: &mut Held, now: Timestamp, group: &mut [Box<dyn Queued>])
             Err(Failed::All(fault(error)))
         }
     }
+}
+
+fn says_locked(error: &Error) -> bool {
+    let cause = std::error::Error::source(error);
+    cause.and_then(|cause| cause.downcast_ref()).is_some_and(is_locked)
 }
 
 /// Takes the write lock at once: a transaction that began by reading could not be sure to get it later.
@@ -234,12 +242,18 @@ impl Held {
     }
 
     /// Begins a transaction whose commit waits for the disk or not, in one call.
-    async fn begin(&mut self, durable: bool) -> Result<()> {
-        if self.durable == durable || !self.may_switch {
-            sqlx::query(BEGIN).execute(&mut self.db).await.map_err(fault)?;
-            return Ok(());
+    async fn begin(&mut self, durable: bool, patience: &Patience) -> Result<()> {
+        loop {
+            let begun = if self.durable == durable || !self.may_switch {
+                sqlx::query(BEGIN).execute(&mut self.db).await.map(drop)
+            } else {
+                self.switch(durable, if durable { BEGIN_FULL } else { BEGIN_NORMAL }).await
+            };
+            match begun {
+                Ok(()) => return Ok(()),
+                Err(error) => patience.wait_after(error).await?,
+            }
         }
-        self.switch(durable, if durable { BEGIN_FULL } else { BEGIN_NORMAL }).await
     }
 
     /// Has commits wait for the disk, if they are to.
@@ -247,13 +261,13 @@ impl Held {
         if self.durable || !durable || !self.may_switch {
             return Ok(());
         }
-        self.switch(true, SYNC_FULL).await
+        self.switch(true, SYNC_FULL).await.map_err(fault)
     }
 
-    async fn switch(&mut self, durable: bool, pragma: &'static str) -> Result<()> {
+    async fn switch(&mut self, durable: bool, pragma: &'static str) -> sqlx::Result<()> {
         // What is not known is set anew for what must reach the disk.
         self.durable = false;
-        sqlx::query(pragma).persistent(false).execute(&mut self.db).await.map_err(fault)?;
+        sqlx::query(pragma).persistent(false).execute(&mut self.db).await?;
         self.durable = durable;
         Ok(())
     }
