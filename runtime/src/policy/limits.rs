@@ -45,8 +45,8 @@ pub fn lane(spec: &JobSpec) -> Option<String> {
 /// The weights of a job's limits, in the order in which its lane has them; `None` when all are 1.
 #[must_use]
 pub fn weights(spec: &JobSpec) -> Option<Vec<u32>> {
-    let weights = || in_order(&spec.limits).into_iter().map(|limit| limit.weight);
-    weights().any(|weight| weight != 1).then(|| weights().collect())
+    let weighs = spec.limits.iter().any(|limit| limit.weight != 1);
+    weighs.then(|| in_order(&spec.limits).into_iter().map(|limit| limit.weight).collect())
 }
 
 /// The limits of a lane, each with weight 1; `None` when the text is no lane.
@@ -240,27 +240,49 @@ impl Usage {
 /// `lanes` are the limits of each, the lane whose turn is first before the others; `room_of` tells how much room a limit
 /// has.
 pub fn share<'a>(room: usize, lanes: &[&'a [JobLimit]], room_of: impl Fn(&JobLimit) -> u64) -> Vec<usize> {
-    let rooms: Vec<Vec<u64>> = lanes.iter().map(|limits| limits.iter().map(&room_of).collect()).collect();
-    let mut taken: HashMap<&'a str, u64> = HashMap::new();
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    let mut want = |limit: &'a JobLimit| {
+        let next = numbers.len();
+        Want { key: *numbers.entry(&limit.key).or_insert(next), room: room_of(limit) }
+    };
+    let lanes: Vec<Vec<Want>> = lanes.iter().map(|limits| limits.iter().map(&mut want).collect()).collect();
+    let mut taken = vec![0; numbers.len()];
     let mut shares = vec![0; lanes.len()];
+    let mut open: Vec<usize> = (0..lanes.len()).collect();
     let mut left = room;
-    loop {
-        let before = left;
-        for (place, limits) in lanes.iter().enumerate() {
-            if left == 0 {
-                return shares;
+    while left > 0 && !open.is_empty() {
+        let turns = turns_for_all(&lanes, &open, &taken, left);
+        let units = u64::try_from(turns).unwrap_or(u64::MAX);
+        open.retain(|place| {
+            let wants = &lanes[*place];
+            let fits = left > 0 && wants.iter().all(|want| taken[want.key] < want.room);
+            if fits {
+                for want in wants {
+                    taken[want.key] += units;
+                }
+                shares[*place] += turns;
+                left -= turns;
             }
-            let taken_of = |limit: &JobLimit| taken.get(limit.key.as_str()).copied().unwrap_or(0);
-            if limits.iter().zip(&rooms[place]).all(|(limit, room)| taken_of(limit) < *room) {
-                limits.iter().for_each(|limit| *taken.entry(&limit.key).or_default() += 1);
-                shares[place] += 1;
-                left -= 1;
-            }
-        }
-        if left == before {
-            return shares;
-        }
+            fits
+        });
     }
+    shares
+}
+
+/// What a lane asks for of one limit: the key's number, and how much room it has as this lane sees it.
+struct Want {
+    key: usize,
+    room: u64,
+}
+
+/// How many turns all these lanes have room for; one where not all have, so that each of them is looked at.
+fn turns_for_all(lanes: &[Vec<Want>], open: &[usize], taken: &[u64], room: usize) -> usize {
+    let wants = || open.iter().flat_map(|place| &lanes[*place]);
+    let mut users = vec![0; taken.len()];
+    wants().for_each(|want| users[want.key] += 1);
+    let turns = wants().map(|want| want.room.saturating_sub(taken[want.key]) / users[want.key]).min();
+    let turns = turns.map_or(usize::MAX, |turns| usize::try_from(turns).unwrap_or(usize::MAX));
+    turns.min(room / open.len()).max(1)
 }
 
 /// How much of a claim's room in one queue is kept for lanes, where jobs without limits may be due too: half.

@@ -13,7 +13,7 @@ use super::waiting::{Queue, Turn};
 use super::wake::News;
 use crate::backend::{LimitSource, LimitStats, Limiter};
 use crate::error::Result;
-use crate::job::{Allowance, Job, JobLimit, JobSpec, Name};
+use crate::job::{Allowance, Job, JobLimit, Name};
 use crate::policy::limits::{self, Usage, queue_key};
 use crate::time::Timestamp;
 
@@ -53,8 +53,61 @@ struct Limit {
     counts_until: Option<Timestamp>,
 }
 
-/// What a lease holds: keys, each with how many slots.
-pub(super) type Holds = Vec<(String, u32)>;
+/// What a lease holds: keys, each with how many slots. Leases of one lane share it; `None` where no limit counts.
+pub(super) type Holds = Option<Arc<[(String, u32)]>>;
+
+/// The limits that count a job.
+#[derive(Clone, Copy)]
+struct Counted<'a> {
+    own: &'a [JobLimit],
+    /// What the job weighs for each of them; 1 where there is nothing.
+    weights: Option<&'a [u32]>,
+    /// The key of the queue's own limit, if it has one.
+    of_queue: Option<&'a str>,
+}
+
+impl Counted<'_> {
+    /// The keys, each with what is asked for and how many slots.
+    fn each(&self) -> impl Iterator<Item = (&str, Allowance, u32)> {
+        let weight =
+            |place: usize| self.weights.and_then(|weights| weights.get(place)).map_or(1, |weight| (*weight).max(1));
+        let own = self.own.iter().enumerate().map(move |(place, limit)| (&*limit.key, limit.allowance, weight(place)));
+        own.chain(self.of_queue.map(|key| (key, Allowance::default(), 1)))
+    }
+
+    fn holds(&self) -> Holds {
+        Some(self.each().map(|(key, _, slots)| (key.to_owned(), slots)).collect())
+    }
+
+    /// How many jobs of weight 1 its own limits have room for; none where one key counts twice, so that each is judged.
+    fn room(&self, limits: &BTreeMap<String, Limit>, now: Timestamp) -> u64 {
+        let counts_twice = |(place, limit): (usize, &JobLimit)| {
+            self.of_queue == Some(&limit.key) || self.own[..place].iter().any(|other| other.key == limit.key)
+        };
+        if self.own.iter().enumerate().any(counts_twice) {
+            return 0;
+        }
+        let fresh = Usage::default();
+        let usage = |key: &str| limits.get(key).map_or(&fresh, |limit| &limit.usage);
+        self.own.iter().map(|limit| usage(&limit.key).room(limit.allowance, now)).min().unwrap_or(u64::MAX)
+    }
+
+    /// Counts so many jobs that start.
+    fn start(&self, limits: &mut BTreeMap<String, Limit>, jobs: u32, now: Timestamp) {
+        if jobs == 0 {
+            return;
+        }
+        for (key, asked, slots) in self.each() {
+            if !limits.contains_key(key) {
+                limits.insert(key.to_owned(), Limit::default());
+            }
+            let Some(limit) = limits.get_mut(key) else { continue };
+            limit.asked = asked;
+            limit.counts_until =
+                limit.counts_until.max(Some(limit.usage.start(asked, slots.saturating_mul(jobs), now)));
+        }
+    }
+}
 
 impl Limited {
     /// Lets a job with limits wait in its lane; false when it has none.
@@ -119,24 +172,18 @@ impl Limited {
         Some((room, wait))
     }
 
-    /// Counts a job that starts; tells what it holds.
-    pub(super) fn start(&mut self, spec: &JobSpec, now: Timestamp) -> Holds {
-        let mut holds = Holds::new();
-        let own = spec.limits.iter().map(|limit| (limit.key.clone(), limit.allowance, limit.weight));
-        let of_queue = queue_key(&spec.queue);
-        let is_set = self.limits.get(&of_queue).is_some_and(|limit| !limit.usage.set.is_empty());
-        let of_queue = is_set.then_some((of_queue, Allowance::default(), 1));
-        for (key, asked, weight) in own.chain(of_queue) {
-            let limit = self.limits.entry(key.clone()).or_default();
-            limit.asked = asked;
-            limit.counts_until = limit.counts_until.max(Some(limit.usage.start(asked, weight, now)));
-            holds.push((key, weight.max(1)));
-        }
-        holds
+    /// What a job without limits holds in a queue that has one.
+    pub(super) fn held_in_queue(of_queue: &str) -> Holds {
+        Counted { own: &[], weights: None, of_queue: Some(of_queue) }.holds()
+    }
+
+    /// Counts so many jobs without limits that start in a queue that has one.
+    pub(super) fn start_in_queue(&mut self, of_queue: &str, jobs: u32, now: Timestamp) {
+        Counted { own: &[], weights: None, of_queue: Some(of_queue) }.start(&mut self.limits, jobs, now);
     }
 
     /// Frees what a lease held that has ended, and puts lanes that waited for it in line.
-    pub(super) fn release(&mut self, holds: &Holds, news: &mut News) {
+    pub(super) fn release(&mut self, holds: &[(String, u32)], news: &mut News) {
         for (key, weight) in holds {
             if let Some(limit) = self.limits.get_mut(key) {
                 limit.usage.held = limit.usage.held.saturating_sub(u64::from(*weight));
@@ -147,7 +194,8 @@ impl Limited {
 
     /// Something has changed about a key: lanes that wait for it are to be looked at.
     fn look_again(&mut self, key: &str, news: &mut News) {
-        for name in self.waiters.remove(key).unwrap_or_default() {
+        let waiters = if self.waiters.is_empty() { None } else { self.waiters.remove(key) };
+        for name in waiters.unwrap_or_default() {
             if let Some(lane) = self.lanes.get(&name) {
                 news.jobs(&lane.queue);
                 self.place(&name, lane.next.map(limits::called_back), None);
@@ -159,13 +207,22 @@ impl Limited {
     }
 
     /// Leases due jobs of this queue's lanes in turns, at most `room`; tells how many. Looks at `most` lanes at first.
-    pub(super) fn serve(&mut self, queue: &Name, room: usize, mut most: usize, desk: &mut Desk<'_>) -> usize {
+    ///
+    /// `of_queue` is the key of the queue's own limit, if it has one.
+    pub(super) fn serve(
+        &mut self,
+        queue: &Name,
+        of_queue: Option<&str>,
+        room: usize,
+        mut most: usize,
+        desk: &mut Desk<'_>,
+    ) -> usize {
         let mut taken = 0;
         for _ in 0..limits::MOST_LOOKS {
             let Some(line) = self.line.get(queue).filter(|_| taken < room) else { break };
             let ready = line.iter().take_while(|(next, _)| *next <= desk.now).take(most);
             let lanes: Vec<_> = ready.map(|(_, name)| name.clone()).collect();
-            taken += self.serve_lanes(&lanes, room - taken, desk);
+            taken += self.serve_lanes(&lanes, of_queue, room - taken, desk);
             if lanes.len() < most {
                 break;
             }
@@ -174,15 +231,18 @@ impl Limited {
         taken
     }
 
-    fn serve_lanes(&mut self, names: &[String], room: usize, desk: &mut Desk<'_>) -> usize {
+    fn serve_lanes(&mut self, names: &[String], of_queue: Option<&str>, room: usize, desk: &mut Desk<'_>) -> usize {
         let mut taken = vec![0; names.len()];
         let mut ends: Vec<Option<End>> = names.iter().map(|_| None).collect();
         for _ in 0..limits::MOST_ROUNDS {
             let left = room - taken.iter().sum::<usize>();
+            if left == 0 {
+                break;
+            }
             let open: Vec<_> = (0..names.len()).filter(|place| ends[*place].is_none()).collect();
             let shares = self.shares(&open, names, left, desk.now);
             for (place, share) in open.into_iter().zip(shares).filter(|(_, share)| *share > 0) {
-                let (count, end) = self.serve_lane(&names[place], share, desk);
+                let (count, end) = self.serve_lane(&names[place], of_queue, share, desk);
                 taken[place] += count;
                 ends[place] = end;
             }
@@ -205,15 +265,27 @@ impl Limited {
     }
 
     /// Leases at most `share` jobs of a lane; tells how many, and why its turn is over before that.
-    fn serve_lane(&mut self, name: &str, share: usize, desk: &mut Desk<'_>) -> (usize, Option<End>) {
+    ///
+    /// Most jobs weigh 1, and so many of those fit as there is room. What was taken of them is counted at the end, and
+    /// before a job of other weights is judged.
+    fn serve_lane(
+        &mut self,
+        name: &str,
+        of_queue: Option<&str>,
+        share: usize,
+        desk: &mut Desk<'_>,
+    ) -> (usize, Option<End>) {
         let now = desk.now;
-        let (mut taken, mut passed_over, mut end) = (0, Vec::new(), None);
-        if let Some(lane) = self.lanes.get_mut(name) {
-            lane.waiting.look_at_the_clock(now);
-        }
+        let Self { lanes, limits, .. } = self;
+        let Some(lane) = lanes.get_mut(name) else { return (0, None) };
+        let Lane { limits: own, waiting, .. } = lane;
+        waiting.look_at_the_clock(now);
+        let plain = Counted { own, weights: None, of_queue };
+        let holds = plain.holds();
+        let mut room = plain.room(limits, now);
+        let (mut taken, mut uncounted, mut passed_over, mut end) = (0, 0, Vec::new(), None);
         while taken < share {
-            let Some(lane) = self.lanes.get_mut(name) else { break };
-            let Some(slot) = lane.waiting.pop(now, desk.claim.aging) else {
+            let Some(slot) = waiting.pop(now, desk.claim.aging) else {
                 end = Some(End::Dry);
                 break;
             };
@@ -223,22 +295,30 @@ impl Limited {
                 passed_over.push(Turn::new(job, slot));
                 continue;
             }
-            let usage = |key: &str| self.limits.get(key).map(|limit| &limit.usage);
             let weights = limits::weights(&job.spec);
-            if let Some((key, full)) = limits::refusal(&lane.limits, weights.as_deref(), usage, now) {
-                end = Some(End::Full(key.to_owned(), full));
-                lane.waiting.insert(Turn::new(job, slot), now);
-                break;
+            if weights.is_some() || u64::from(uncounted) >= room {
+                plain.start(limits, std::mem::take(&mut uncounted), now);
+                let usage = |key: &str| limits.get(key).map(|limit| &limit.usage);
+                if let Some((key, full)) = limits::refusal(own, weights.as_deref(), usage, now) {
+                    end = Some(End::Full(key.to_owned(), full));
+                    waiting.insert(Turn::new(job, slot), now);
+                    break;
+                }
             }
-            let spec = Arc::clone(&job.spec);
-            let holds = self.start(&spec, now);
-            desk.lease(slot, holds);
+            if weights.is_some() {
+                let weighted = Counted { weights: weights.as_deref(), ..plain };
+                weighted.start(limits, 1, now);
+                room = plain.room(limits, now);
+                desk.lease(slot, weighted.holds());
+            } else {
+                uncounted += 1;
+                desk.lease(slot, holds.clone());
+            }
             taken += 1;
         }
-        if let Some(lane) = self.lanes.get_mut(name) {
-            // The last first, so that each goes to the front.
-            passed_over.into_iter().rev().for_each(|turn| lane.waiting.insert(turn, now));
-        }
+        plain.start(limits, uncounted, now);
+        // The last first, so that each goes to the front.
+        passed_over.into_iter().rev().for_each(|turn| waiting.insert(turn, now));
         (taken, end)
     }
 

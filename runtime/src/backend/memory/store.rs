@@ -4,7 +4,6 @@
 //! says.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::batches::Batches;
@@ -153,11 +152,13 @@ impl Store {
         let most = of_queue.map_or(room, |(most, _)| room.min(most));
         let has_lanes = limited.is_ready(name, now);
         let part = if has_lanes { most - half_for_lanes(most, now) } else { most };
+        let queue_key = of_queue.map(|_| limits::queue_key(name));
         let mut desk = Desk { jobs, expiring, leases, last_token, keys, claim, now, claimed: &mut claimed.jobs };
         let (mut left, mut free_next) = (most, None);
         let mut lease_free = |most: usize, limited: &mut Limited, desk: &mut Desk<'_>| {
             let (mut taken, mut passed_over) = (0, Vec::new());
             let Some(queue) = queue.as_deref_mut() else { return taken };
+            let holds = queue_key.as_deref().and_then(Limited::held_in_queue);
             queue.look_at_the_clock(now);
             while taken < most
                 && let Some(slot) = queue.pop(now, claim.aging)
@@ -168,9 +169,11 @@ impl Store {
                     passed_over.push(Turn::new(job, slot));
                     continue;
                 }
-                let holds = if of_queue.is_some() { limited.start(&Arc::clone(&job.spec), now) } else { Holds::new() };
-                desk.lease(slot, holds);
+                desk.lease(slot, holds.clone());
                 taken += 1;
+            }
+            if let Some(key) = &queue_key {
+                limited.start_in_queue(key, u32::try_from(taken).unwrap_or(u32::MAX), now);
             }
             free_next = queue.next_due(now);
             // The last first, so that each goes to the front.
@@ -180,11 +183,11 @@ impl Store {
         let free = lease_free(part, limited, &mut desk);
         left -= free;
         if has_lanes {
-            left -= limited.serve(name, left, limits::lanes_for(most), &mut desk);
+            left -= limited.serve(name, queue_key.as_deref(), left, limits::lanes_for(most), &mut desk);
             if free == part {
                 left -= lease_free(left, limited, &mut desk);
             }
-            claimed.jobs[before..].sort_by_key(|(_, job)| order::place(job, claim.aging));
+            claimed.jobs[before..].sort_by_cached_key(|(_, job)| order::place(job, claim.aging));
         }
         let next_due = match limited.room_in_queue(name, now) {
             Some((0, wait)) => wait,
@@ -209,8 +212,7 @@ impl Store {
             if runs {
                 self.lift(slot);
                 let Self { jobs, expiring, leases, last_token, keys, .. } = self;
-                Desk { jobs, expiring, leases, last_token, keys, claim, now, claimed: &mut taken }
-                    .lease(slot, Holds::new());
+                Desk { jobs, expiring, leases, last_token, keys, claim, now, claimed: &mut taken }.lease(slot, None);
             }
         }
         taken
@@ -324,7 +326,7 @@ impl Store {
         let called_off = held.as_ref().and_then(|held| held.called_off.as_deref());
         let placement = state::heed(&mut entry.job, decided, called_off, now);
         if let Some(held) = held {
-            self.limited.release(&held.holds, news);
+            self.limited.release(held.holds.as_deref().unwrap_or_default(), news);
         }
         self.lay(slot, placement, now, news);
         placement
