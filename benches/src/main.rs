@@ -12,6 +12,7 @@ mod limited;
 mod machine;
 mod page;
 mod pinned;
+mod plot;
 mod raw;
 mod report;
 mod rescue;

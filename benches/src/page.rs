@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::floors::Floor;
+use crate::plot::{Bar, bars_of};
 use crate::report::{Figure, Report, cores, grouped, shown};
 
 /// What the page says whatever was measured, with a place for each table.
@@ -28,7 +29,7 @@ struct Peer {
     drain: f64,
 }
 
-/// Writes `numbers.md` and `numbers.svg` into a folder, with what `bench peers` and `bench growth` wrote, if they did.
+/// Writes `numbers.md` and its plots, `numbers.svg` and `growth.svg`, into a folder, with what `bench peers` and `bench growth` wrote, if they did.
 pub(crate) fn write(report: &Report, folder: &Path, peers: &Path, growth: &Path) -> Result<()> {
     let figures = report.figures();
     let peers: Vec<Peer> = match fs::read(peers) {
@@ -43,7 +44,8 @@ pub(crate) fn write(report: &Report, folder: &Path, peers: &Path, growth: &Path)
         .replace("{peers}", beside(&peers).trim_end())
         .replace("{growth}", crate::growth::section(growth)?.trim_end())
         .replace("{figures}", every(&figures).trim_end());
-    for (name, text) in [("numbers.md", page), ("numbers.svg", plot(&figures))] {
+    let growth_plot = crate::growth::plot(growth)?;
+    for (name, text) in [("numbers.md", page), ("numbers.svg", plot(&figures)), ("growth.svg", growth_plot)] {
         let file = folder.join(name);
         fs::write(&file, text).with_context(|| format!("{} can't be written", file.display()))?;
     }
@@ -112,44 +114,16 @@ fn known(peers: &[Peer]) -> String {
 
 /// A bar for each share of a raw limit that has a floor, and a mark where that is.
 fn plot(figures: &[Figure<'_>]) -> String {
-    const ROW: usize = 22;
-    const LEFT: f64 = 430.0;
-    /// Of a share of one.
-    const WIDTH: f64 = 260.0;
-    /// What is more is cut off.
-    const MOST: f64 = 1.9;
     let rows = figures.iter().flat_map(|figure| figure.floors.iter().map(move |judged| (figure, judged)));
-    let rows: Vec<_> = rows
-        .filter_map(|(figure, judged)| match judged.floor {
-            Floor::Of { measure, share: Some(share) } => Some((figure, judged, measure, share)),
-            _ => None,
-        })
-        .collect();
-    let height = (rows.len() + 1) * ROW;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 960 {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <title>What is reached of each raw limit, and the floor</title>\n<rect width=\"960\" height=\"{height}\" fill=\"white\"/>\n"
-    );
-    for (index, (figure, judged, measure, share)) in rows.into_iter().enumerate() {
-        let top = index * ROW + 6;
-        let (text, middle) = (top + 12, top + ROW - 6);
-        let (bar, mark) = (judged.reached.min(MOST) * WIDTH, LEFT + share * WIDTH);
-        let color = if judged.met == Some(true) { "#2a9d8f" } else { "#e76f51" };
-        let limit = measure.title().trim_start_matches("raw: ");
-        let _ = writeln!(
-            svg,
-            "<text x=\"{x}\" y=\"{text}\" text-anchor=\"end\">{store}: {what} / {limit}</text>\
-             <rect x=\"{LEFT}\" y=\"{top}\" width=\"{bar:.1}\" height=\"14\" fill=\"{color}\"/>\
-             <path d=\"M{mark:.1} {top}V{middle}\" stroke=\"black\" stroke-width=\"2\"/>\
-             <text x=\"{end:.1}\" y=\"{text}\">{reached:.2}</text>",
-            x = LEFT - 8.0,
-            store = figure.store,
-            what = figure.measure.title(),
-            end = LEFT + bar.max(share * WIDTH) + 6.0,
-            reached = judged.reached,
-        );
-    }
-    svg + "</svg>\n"
+    let bars = rows.filter_map(|(figure, judged)| match judged.floor {
+        Floor::Of { measure, share: Some(share) } => {
+            let (what, limit) = (figure.measure.title(), measure.title().trim_start_matches("raw: "));
+            let label = format!("{}: {what} / {limit}", figure.store);
+            Some(Bar { label, share: judged.reached, least: Some(share) })
+        }
+        _ => None,
+    });
+    bars_of("What is reached of each raw limit, and the floor", &bars.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -189,5 +163,7 @@ mod tests {
         assert!(!page.contains('{'), "{page}");
         let plot = fs::read_to_string(folder.path().join("numbers.svg")).unwrap();
         assert!(plot.contains("#e76f51") && plot.contains(">0.50</text>"), "{plot}");
+        let plot = fs::read_to_string(folder.path().join("growth.svg")).unwrap();
+        assert!(plot.contains("redis: dispatch, one after the other, 1 ms of network each way"), "{plot}");
     }
 }

@@ -86,9 +86,16 @@ pub(crate) struct Figure {
     pub(crate) ratio: f64,
     #[serde(default)]
     pub(crate) goal: Option<f64>,
+    /// Whether it is what the others are compared with.
+    #[serde(default)]
+    pub(crate) is_first: bool,
 }
 
 impl Figure {
+    fn is_of(&self, store: &str, axis: Axis, way: Way) -> bool {
+        (self.axis, self.way) == (axis, way) && self.store == store
+    }
+
     pub(crate) fn verdict(&self) -> &'static str {
         match self.goal {
             None => "",
@@ -119,20 +126,12 @@ impl Figures {
     /// A rate; the first one of a store, an axis and a way is what the others are compared with.
     pub(crate) fn add(&mut self, store: &str, axis: Axis, at: usize, way: Way, rate: f64) {
         eprintln!("{store}: {} at {} {}: {} jobs/s", way.title(), at, axis.title(), grouped(rate));
-        let same =
-            |figure: &&mut Figure| (figure.axis, figure.at, figure.way) == (axis, at, way) && figure.store == store;
-        match self.0.iter_mut().find(same) {
-            Some(figure) => figure.values.push(rate),
-            None => self.0.push(Figure {
-                store: store.to_owned(),
-                axis,
-                at,
-                way,
-                values: vec![rate],
-                value: 0.0,
-                ratio: 0.0,
-                goal: goal(axis, at, way),
-            }),
+        if let Some(figure) = self.0.iter_mut().find(|figure| figure.is_of(store, axis, way) && figure.at == at) {
+            figure.values.push(rate);
+        } else {
+            let is_first = !self.0.iter().any(|other| other.is_of(store, axis, way));
+            let (store, values, goal) = (store.to_owned(), vec![rate], goal(axis, at, way));
+            self.0.push(Figure { store, axis, at, way, values, value: 0.0, ratio: 0.0, goal, is_first });
         }
         self.compare();
     }
@@ -143,22 +142,23 @@ impl Figures {
         }
         for index in 0..self.0.len() {
             let figure = &self.0[index];
-            let same =
-                |other: &&Figure| (other.axis, other.way) == (figure.axis, figure.way) && other.store == figure.store;
-            let first = self.0.iter().find(same).map_or(figure.value, |first| first.value);
+            let first = self.0.iter().find(|other| other.is_of(&figure.store, figure.axis, figure.way));
+            let first = first.map_or(figure.value, |first| first.value);
             self.0[index].ratio = self.0[index].value / first;
         }
     }
 
-    /// Prints the table and writes the JSON.
-    pub(crate) fn publish(&self, json: &Path) -> Result<()> {
-        println!("{}", self.table());
-        println!("no-op jobs with a payload of 100 bytes; medians of the rounds; {} cores", cores());
+    /// Writes the JSON of what there is so far.
+    pub(crate) fn save(&self, json: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(&self.0)?;
         let written = json.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(json, text));
-        written.with_context(|| format!("{} can't be written", json.display()))?;
-        println!("as JSON: {}", json.display());
-        Ok(())
+        written.with_context(|| format!("{} can't be written", json.display()))
+    }
+
+    /// Prints the table.
+    pub(crate) fn print(&self) {
+        println!("{}", self.table());
+        println!("no-op jobs with a payload of 100 bytes; medians of the rounds; {} cores", cores());
     }
 
     /// The goals that are not reached.

@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use self::figures::{Axis, Figures};
-pub(crate) use self::page::section;
+pub(crate) use self::page::{plot, section};
 pub(crate) use self::workers::drainer;
 use crate::Scale;
 use crate::sites::{Kind, Store};
@@ -59,9 +59,12 @@ pub(crate) async fn measure(scale: &Scale, growing: &Growing, stores: &[Store], 
                 Axis::Workers => workers::measure(&mut figures, scale, &growing.workers, store).await?,
                 Axis::Late => network::measure(&mut figures, scale, growing, store).await?,
             }
+            // Large steps take long, and what came before one that fails is worth something.
+            figures.save(json)?;
         }
     }
-    figures.publish(json)?;
+    figures.print();
+    println!("as JSON: {}", json.display());
     let missed = figures.missed();
     ensure!(missed.is_empty(), "goals are missed: {}", missed.join("; "));
     Ok(())
