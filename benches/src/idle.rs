@@ -18,8 +18,9 @@ use crate::tasks::Noop;
 /// How long a worker is watched.
 const WATCHED: Duration = Duration::from_secs(30);
 
-/// How long it may take to come to rest before that.
-const SETTLING: Duration = Duration::from_secs(2);
+/// How long it may take to come to rest before that. A connection to Postgres tells up to ten seconds later what it did,
+/// so that its start would count.
+const SETTLING: Duration = Duration::from_secs(12);
 
 pub(crate) async fn measure(report: &mut Report, store: &Store) -> Result<()> {
     if store.kind == Kind::SqliteNormal {
