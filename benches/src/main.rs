@@ -113,9 +113,15 @@ enum Role {
     Drainer { url: String },
 }
 
+/// Everything runs in a task of the runtime, as the handlers of a web server do: what runs beside the runtime, as its
+/// first future does, pays for waking a thread at each answer, whatever it waits for.
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Arguments { scale, json, page, peers, growth, role } = Arguments::parse();
+    tokio::spawn(run(Arguments::parse())).await?
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { scale, json, page, peers, growth, role } = arguments;
     let every = || stores(&scale, &Kind::ALL);
     match role {
         Some(Role::Idle { url }) => idle::idle(&url).await,

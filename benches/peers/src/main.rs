@@ -71,9 +71,15 @@ struct Amount {
     single: usize,
 }
 
+/// The queues work in a task of the runtime, as the handlers of a web server do: what runs beside the runtime, as its
+/// first future does, pays for waking a thread at each answer.
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Arguments { stores, only, rounds, jobs, single, mysql, json } = Arguments::parse();
+    tokio::spawn(run(Arguments::parse())).await?
+}
+
+async fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { stores, only, rounds, jobs, single, mysql, json } = arguments;
     ensure!(rounds > 0 && jobs > 0, "there is nothing to measure");
     let amount = Amount { jobs, single };
     let mut table = Table::only(only);

@@ -39,7 +39,11 @@ fn per_second(jobs: usize, began: Instant) -> f64 {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let mut arguments = args().skip(1);
+    tokio::spawn(run(args().skip(1).collect())).await?
+}
+
+async fn run(arguments: Vec<String>) -> Result<()> {
+    let mut arguments = arguments.into_iter();
     let mut next = || arguments.next().context("FILE JOBS SINGLE are wanted");
     let (file, jobs, single): (_, usize, usize) = (next()?, next()?.parse()?, next()?.parse()?);
     let queue = Queue::new(Path::new(&file)).await?;

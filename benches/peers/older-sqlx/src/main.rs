@@ -21,6 +21,7 @@ enum Tuning {
     Tuned,
 }
 
+/// Not in a task of the runtime as the others: the compiler does not see that some of these futures may move there.
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut arguments = args().skip(1);
