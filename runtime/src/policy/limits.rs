@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 
 /// The most lanes that a claim looks at together, and how often it looks for more.
 pub const MOST_LANES: usize = 64;
+/// How many lanes a claim of more jobs than that looks at first.
+const FEW_LANES: usize = 16;
 /// See [`MOST_LANES`].
 pub const MOST_LOOKS: usize = 4;
 /// How often a claim goes through the lanes that it looks at together, as long as they have more than their share.
@@ -62,9 +64,19 @@ fn in_order(limits: &[JobLimit]) -> Vec<&JobLimit> {
     limits
 }
 
-/// How many lanes to look at for so much room.
+/// How many lanes a claim with so much room looks at first.
+///
+/// One for each job, so that who is first in line has a turn first. For more jobs than lanes are looked at together it is
+/// few lanes with longer turns: a lane costs a store what some jobs cost it, and a claim of so many is one for short tasks,
+/// after which the other lanes have their turns some milliseconds later.
 #[must_use]
 pub fn lanes_for(room: usize) -> usize {
+    if room > MOST_LANES { FEW_LANES } else { more_lanes_for(room) }
+}
+
+/// How many lanes it looks at next, where those before had less than there is room for.
+#[must_use]
+pub fn more_lanes_for(room: usize) -> usize {
     room.clamp(8, MOST_LANES)
 }
 
@@ -366,6 +378,13 @@ mod tests {
         usage.start(Allowance::at_once(2), 1, at(0));
         assert_eq!(usage.refusal(Allowance::at_once(2), 5, at(0)), Some(Full::Slots));
         assert_eq!(Usage::default().refusal(Allowance::at_once(0), 1, at(0)), Some(Full::Slots));
+    }
+
+    #[test]
+    fn a_large_claim_looks_at_few_lanes_first_and_at_many_where_these_have_too_little() {
+        assert_eq!([1, 40, 64].map(lanes_for), [8, 40, 64]);
+        assert_eq!([65, 1_000].map(lanes_for), [16; 2]);
+        assert_eq!([1, 65, 1_000].map(more_lanes_for), [8, 64, 64]);
     }
 
     #[test]

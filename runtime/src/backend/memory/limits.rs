@@ -226,7 +226,7 @@ impl Limited {
             if lanes.len() < most {
                 break;
             }
-            most = limits::lanes_for(room - taken);
+            most = limits::more_lanes_for(room - taken);
         }
         taken
     }

@@ -164,7 +164,7 @@ impl Turns {
             if found < most || taken == room || look == MOST_LOOKS {
                 break;
             }
-            most = limits::lanes_for(room - taken);
+            most = limits::more_lanes_for(room - taken);
             lanes = lanes::in_turn(db, queue, self.now, most).await?;
         }
         Ok(taken)

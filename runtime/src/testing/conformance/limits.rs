@@ -1,6 +1,6 @@
 //! Limits in the whole cluster: how many of a key run at once, and how many start in a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::backend::{Change, Hint, JobFilter, LimitSource, LimitStats, Listener, Pushed};
@@ -204,6 +204,31 @@ pub(super) async fn keys_take_turns_however_many_jobs_they_have(h: &Harness) -> 
     assert_eq!(by_key(&held), even(2), "claims of single jobs go round");
     let held = worker.claim(100).await?;
     assert_eq!(by_key(&held), BTreeMap::from([("large".into(), 90), ("other".into(), 5), ("small".into(), 5)]));
+    Ok(())
+}
+
+pub(super) async fn large_claims_serve_every_key_before_one_has_its_second_turn(h: &Harness) -> Result<()> {
+    const KEYS: usize = 40;
+    for from in (0..KEYS).step_by(10) {
+        let jobs = |customer| (0..20).map(move |_| h.job().limit(format!("customer-{customer}"), "1000"));
+        h.push((from..from + 10).flat_map(jobs)).await?;
+    }
+    let worker = h.worker();
+    let mut served = BTreeSet::new();
+    while served.len() < KEYS {
+        // Who was served at the same moment as another is not told from it.
+        h.advance(Duration::from_millis(1));
+        let turns = by_key(&worker.claim(100).await?);
+        let (least, most) = (turns.values().min().copied(), turns.values().max().copied());
+        assert_eq!(turns.values().sum::<usize>(), 100);
+        assert!(most <= least.map(|least| least + 1), "turns of the same length: {turns:?}");
+        let new = turns.keys().filter(|key| !served.contains(*key)).count();
+        assert!(
+            new == turns.len() || served.len() + new == KEYS,
+            "a second turn for some of {turns:?} after {served:?}"
+        );
+        served.extend(turns.into_keys());
+    }
     Ok(())
 }
 

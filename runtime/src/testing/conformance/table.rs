@@ -283,6 +283,7 @@ macro_rules! __conformance_table {
                 [P13] key_is_one_for_all_queues_and_tasks [Limiter];
                 [P13] different_keys_do_not_meet [Limiter];
                 [P13] keys_take_turns_however_many_jobs_they_have [Limiter];
+                [P13] large_claims_serve_every_key_before_one_has_its_second_turn [Limiter];
                 [P13] lanes_that_wait_for_one_key_take_turns [Limiter];
                 [P6 P13] order_holds_within_a_key [Limiter];
                 [P13] weights_are_counted [Limiter];

@@ -16,8 +16,9 @@ local unknown, queues_from = unknown_from(6)
 
 -- The most jobs that become due in one call, and the most that one call looks at in a queue.
 local MOVED, LOOKED = 2000, 5000
--- How many lanes are looked at together and how often, and how often a claim goes through them: `policy/limits.rs`.
-local MOST_LANES, MOST_LOOKS, MOST_ROUNDS = 64, 4, 3
+-- How many lanes are looked at together at the most, and at first by a claim of more jobs; how often, and how often a
+-- claim goes through them: `policy/limits.rs`.
+local MOST_LANES, FEW_LANES, MOST_LOOKS, MOST_ROUNDS = 64, 16, 4, 3
 
 local NOTHING = {}
 
@@ -430,9 +431,13 @@ local function lanes_in_turn(queue, most)
     return lanes, #found / 2
 end
 
--- Leases jobs of lanes in turns; tells how many. Looks at `most` lanes at first.
-local function take_in_turns(queue, room, most)
-    local before = count
+local function more_lanes_for(room)
+    return math.min(math.max(room, 8), MOST_LANES)
+end
+
+-- Leases jobs of lanes in turns; tells how many. `whole` is the room of the queue's whole claim.
+local function take_in_turns(queue, room, whole)
+    local before, most = count, whole > MOST_LANES and FEW_LANES or more_lanes_for(whole)
     for _ = 1, MOST_LOOKS do
         local left = room - (count - before)
         if left <= 0 then
@@ -449,7 +454,7 @@ local function take_in_turns(queue, room, most)
         if found < most then
             break
         end
-        most = math.min(math.max(room - (count - before), 8), MOST_LANES)
+        most = more_lanes_for(room - (count - before))
     end
     return count - before
 end
@@ -469,7 +474,7 @@ local function claim_from(queue, room)
         -- Half is for lanes; the odd one goes to either, by the moment. What one side leaves the other takes.
         local for_lanes = math.floor(most / 2) + (now % 2 == 0 and most % 2 or 0)
         local free = take_free(queue, most - for_lanes)
-        local in_turns = take_in_turns(queue, most - free, math.min(math.max(most, 8), MOST_LANES))
+        local in_turns = take_in_turns(queue, most - free, most)
         if free == most - for_lanes then
             take_free(queue, most - free - in_turns)
         end
