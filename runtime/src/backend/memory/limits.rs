@@ -23,8 +23,6 @@ pub(super) struct Limited {
     lanes: HashMap<String, Lane>,
     /// The lanes that stand in line in each queue, by when they are to be looked at: whose turn it is, and who waits.
     line: BTreeMap<Name, BTreeSet<(Timestamp, String)>>,
-    /// Lanes to which jobs came since the last claim of their queue, each with when the job is due.
-    arrivals: HashMap<Name, Vec<(String, Timestamp)>>,
     /// Lanes that wait for a key.
     waiters: HashMap<String, BTreeSet<String>>,
     limits: BTreeMap<String, Limit>,
@@ -113,9 +111,7 @@ impl Limited {
     /// Lets a job with limits wait in its lane; false when it has none.
     pub(super) fn insert(&mut self, job: &Job, slot: Slot, now: Timestamp) -> bool {
         let Some(name) = limits::lane(&job.spec) else { return false };
-        let arrivals = self.arrivals.entry(job.spec.queue.clone()).or_default();
-        arrivals.push((name.clone(), job.due.max(now)));
-        let lane = self.lanes.entry(name).or_insert_with_key(|name| Lane {
+        let lane = self.lanes.entry(name.clone()).or_insert_with_key(|name| Lane {
             queue: job.spec.queue.clone(),
             limits: limits::lane_limits(name).unwrap_or_default(),
             waiting: Queue::default(),
@@ -123,6 +119,10 @@ impl Limited {
             waits: None,
         });
         lane.waiting.insert(Turn::new(job, slot), now);
+        let due = job.due.max(now);
+        if lane.waits.is_none() && lane.next.is_none_or(|next| due < next) {
+            self.place(&name, Some(due), None);
+        }
         true
     }
 
@@ -133,16 +133,6 @@ impl Limited {
             lane.waiting.remove(Turn::new(job, slot));
         }
         true
-    }
-
-    /// Puts lanes in line to which jobs came.
-    pub(super) fn arrive(&mut self, queue: &Name) {
-        for (name, due) in self.arrivals.remove(queue).unwrap_or_default() {
-            let Some(lane) = self.lanes.get(&name) else { continue };
-            if lane.waits.is_none() && lane.next.is_none_or(|next| due < next) {
-                self.place(&name, Some(due), None);
-            }
-        }
     }
 
     /// Whether a lane of this queue may have its turn now.
@@ -361,9 +351,8 @@ impl Limited {
 
     /// Forgets lanes and limits of which nothing is left to know.
     pub(super) fn tidy(&mut self, now: Timestamp) {
-        let Self { lanes, line, arrivals, waiters, limits } = self;
-        let has_arrivals = |lane: &Lane| arrivals.get(&lane.queue).is_some_and(|arrivals| !arrivals.is_empty());
-        lanes.retain(|_, lane| lane.next.is_some() || !lane.waiting.is_idle() || has_arrivals(lane));
+        let Self { lanes, line, waiters, limits } = self;
+        lanes.retain(|_, lane| lane.next.is_some() || !lane.waiting.is_idle());
         line.retain(|_, line| !line.is_empty());
         waiters.retain(|_, waiters| !waiters.is_empty());
         limits.retain(|_, limit| {

@@ -140,7 +140,6 @@ impl Store {
 
     fn claim_from(&mut self, wish: &QueueClaim, claim: &Claim, now: Timestamp, claimed: &mut Claimed) {
         let name = &wish.queue;
-        self.limited.arrive(name);
         let Self { queues, limited, jobs, expiring, leases, last_token, keys, .. } = self;
         let mut queue = queues.get_mut(name);
         if queue.as_ref().is_some_and(|queue| queue.paused) {

@@ -380,9 +380,15 @@ end
 
 -- Puts lanes where they stand in line from now on.
 local function end_turns(queue, lanes)
-    local gone, turns = {}, {}
+    local gone, turns, left = {}, {}, {}
     for _, lane in ipairs(lanes) do
-        if lane.is_dry or call('EXISTS', key('lane:' .. lane.name)) == 0 then
+        if not lane.is_dry then
+            left[#left + 1] = key('lane:' .. lane.name)
+        end
+    end
+    local all_have_more = #left == 0 or call('EXISTS', unpack(left)) == #left
+    for _, lane in ipairs(lanes) do
+        if lane.is_dry or not all_have_more and call('EXISTS', key('lane:' .. lane.name)) == 0 then
             gone[#gone + 1] = lane.name
         else
             if not lane.waits then
