@@ -300,10 +300,25 @@ impl Client {
     }
 
     /// The job that a dispatch of `task` asks for.
-    pub(crate) fn prepare(&self, task: &dyn AnyTask, asked: Asked, origin: &Origin) -> Result<(NewJob, Ticket)> {
+    pub(crate) fn prepare(
+        &self,
+        task: &dyn AnyTask,
+        asked: Option<Box<Asked>>,
+        origin: &Origin,
+    ) -> Result<(NewJob, Ticket)> {
+        self.prepare_by(&*self.plan(task)?, task, asked, origin)
+    }
+
+    fn prepare_by(
+        &self,
+        plan: &Plan,
+        task: &dyn AnyTask,
+        asked: Option<Box<Asked>>,
+        origin: &Origin,
+    ) -> Result<(NewJob, Ticket)> {
         let name = task.definition().name;
-        let named = asked.names_its_id();
-        let job = self.plan(task).and_then(|plan| plan.job(task, asked, origin, &self.0.backend.info().limits));
+        let named = asked.as_ref().is_some_and(|asked| asked.names_its_id());
+        let job = plan.job(task, asked, origin, &self.0.backend.info().limits);
         let job = job.map_err(|error| error.context("task", name))?;
         let fate = if job.spec.keep_result.is_some() { Fate::Kept } else { Fate::Forgotten };
         let refuses = job.spec.unique.as_ref().is_some_and(|unique| unique.conflict == OnConflict::Refuse);
@@ -319,11 +334,18 @@ impl Client {
     fn prepare_many<I: IntoIterator<Item: IntoDispatch>>(&self, tasks: I) -> Result<(Vec<NewJob>, Vec<Ticket>)> {
         let origin = Origin::here();
         let tasks = tasks.into_iter();
+        // One for all, since they are of one kind.
+        let mut plan = None;
         // Room for all at once: there may be a hundred thousand, and growing moves them.
         let expected = tasks.size_hint().0;
         let (mut jobs, mut tickets) = (Vec::with_capacity(expected), Vec::with_capacity(expected));
         for task in tasks {
-            let (job, ticket) = self.prepare_one(task, &origin)?;
+            let (task, asked) = task.into_dispatch().into_parts();
+            let plan = match &plan {
+                Some(plan) => plan,
+                None => &*plan.insert(self.plan(&task)?),
+            };
+            let (job, ticket) = self.prepare_by(plan, &task, asked, &origin)?;
             jobs.push(job);
             tickets.push(ticket);
         }
@@ -337,7 +359,7 @@ impl Client {
         }
         let settings = &self.0.settings;
         let own = settings.tasks.get(name).cloned().unwrap_or_default();
-        let plan = Plan::new(task, own.or(&settings.all))?;
+        let plan = Plan::new(task, own.or(&settings.all)).map_err(|error| error.context("task", name))?;
         let mut plans = self.0.plans.write().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(plans.entry(name).or_insert_with(|| Arc::new(plan))))
     }

@@ -58,7 +58,8 @@ use crate::trace::TraceContext;
 #[must_use = "nothing is dispatched before `.dispatch().await`"]
 pub struct Dispatch<T: Task> {
     task: T,
-    asked: Asked,
+    /// Mostly nothing. Apart, since it is large and a dispatch is moved from hand to hand.
+    asked: Option<Box<Asked>>,
 }
 
 /// What one dispatch asks for.
@@ -185,7 +186,7 @@ impl JobOptions {
 impl<T: Task> Dispatch<T> {
     /// A dispatch that asks for nothing beyond the task's own options.
     pub fn new(task: T) -> Self {
-        Self { task, asked: Asked::default() }
+        Self { task, asked: None }
     }
 
     /// Puts the task on its queue, by the [current client](Client::current).
@@ -224,27 +225,27 @@ impl<T: Task> Dispatch<T> {
 
     /// Not before `delay` has passed, by the store's clock.
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.asked.due = Some(When::After(delay));
+        self.asked().due = Some(When::After(delay));
         self
     }
 
     /// Not before this moment: a [`Timestamp`] or a [`SystemTime`](std::time::SystemTime).
     pub fn at(mut self, moment: impl Into<Timestamp>) -> Self {
-        self.asked.due = Some(When::At(moment.into()));
+        self.asked().due = Some(When::At(moment.into()));
         self
     }
 
     /// Higher goes first.
     pub fn priority(mut self, priority: i16) -> Self {
-        self.asked.options.priority = Some(priority);
+        self.asked().options.priority = Some(priority);
         self
     }
 
     /// On this queue.
     pub fn queue(mut self, queue: impl AsRef<str>) -> Self {
         match Name::new(queue) {
-            Ok(queue) => self.asked.options.queue = Some(queue),
-            Err(error) => self.asked.refuse(error),
+            Ok(queue) => self.asked().options.queue = Some(queue),
+            Err(error) => self.asked().refuse(error),
         }
         self
     }
@@ -273,13 +274,13 @@ impl<T: Task> Dispatch<T> {
     /// # }
     /// ```
     pub fn unique_key(mut self, key: impl Into<String>) -> Self {
-        self.asked.unique.key = Some(key.into());
+        self.asked().unique.key = Some(key.into());
         self
     }
 
     /// How long the job has its unique key.
     pub fn until(mut self, until: Until) -> Self {
-        self.asked.unique.until = Some(until);
+        self.asked().unique.until = Some(until);
         self
     }
 
@@ -290,7 +291,7 @@ impl<T: Task> Dispatch<T> {
 
     /// What happens when another job has the unique key.
     pub fn on_conflict(mut self, conflict: OnConflict) -> Self {
-        self.asked.unique.conflict = Some(conflict);
+        self.asked().unique.conflict = Some(conflict);
         self
     }
 
@@ -300,7 +301,7 @@ impl<T: Task> Dispatch<T> {
     /// The same as a [`delay`](Self::delay), [`Until::Started`] and [`Replace::ALL`]; what is dispatched while the job
     /// runs waits behind it.
     pub fn debounce(mut self, wait: Duration) -> Self {
-        self.asked.unique.wait = Some(wait);
+        self.asked().unique.wait = Some(wait);
         self.until(Until::Started).on_conflict(OnConflict::Replace(Replace::ALL))
     }
 
@@ -318,19 +319,19 @@ impl<T: Task> Dispatch<T> {
 
     /// So many slots and starts of each limit that the task's attribute names; at least 1.
     pub fn weight(mut self, weight: u32) -> Self {
-        self.asked.weight = Some(weight);
+        self.asked().weight = Some(weight);
         self
     }
 
     /// At most so many attempts.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.asked.options.max_attempts = Some(attempts);
+        self.asked().options.max_attempts = Some(attempts);
         self
     }
 
     /// Each attempt may take so long.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.asked.options.timeout = Some(timeout);
+        self.asked().options.timeout = Some(timeout);
         self
     }
 
@@ -341,19 +342,19 @@ impl<T: Task> Dispatch<T> {
 
     /// The wait before each further attempt.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.asked.options.backoff = Some(backoff);
+        self.asked().options.backoff = Some(backoff);
         self
     }
 
     /// Not started any more so long after the dispatch.
     pub fn expires(mut self, after: Duration) -> Self {
-        self.asked.options.expires = Some(after);
+        self.asked().options.expires = Some(after);
         self
     }
 
     /// Keeps what the job returns for so long after it is completed.
     pub fn keep_result(mut self, ttl: Duration) -> Self {
-        self.asked.options.keep_result = Some(ttl);
+        self.asked().options.keep_result = Some(ttl);
         self
     }
 
@@ -364,31 +365,35 @@ impl<T: Task> Dispatch<T> {
 
     /// Lets this travel beside the payload, for [`Context::headers`].
     pub fn header(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.asked.headers.insert(key.into(), value.into());
+        self.asked().headers.insert(key.into(), value.into());
         self
     }
 
     /// A word to find the job by, beside those of the task's attribute.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.asked.tags.push(tag.into());
+        self.asked().tags.push(tag.into());
         self
     }
 
     /// Under this id, so that dispatching the same thing again stores nothing while the job exists.
     pub fn id(mut self, id: JobId) -> Self {
-        self.asked.id = Some(id);
+        self.asked().id = Some(id);
         self
     }
 
     /// With the payload and the result written like this.
     pub fn codec(mut self, codec: Codec) -> Self {
-        self.asked.options.codec = Some(codec);
+        self.asked().options.codec = Some(codec);
         self
     }
 
     /// The task, and what is asked for it.
-    pub(crate) fn into_parts(self) -> (T, Asked) {
+    pub(crate) fn into_parts(self) -> (T, Option<Box<Asked>>) {
         (self.task, self.asked)
+    }
+
+    fn asked(&mut self) -> &mut Asked {
+        self.asked.get_or_insert_default()
     }
 }
 
@@ -619,7 +624,7 @@ pub(crate) type OutputFn = fn(JobHandle<()>) -> BoxFuture<'static, Result<serde_
 impl Client {
     /// Carries out an order.
     pub(crate) async fn order(&self, task: Box<dyn AnyTask>, order: Order) -> Result<JobHandle<()>> {
-        let (job, ticket) = self.prepare(&*task, order.into(), &Origin::here())?;
+        let (job, ticket) = self.prepare(&*task, Some(Box::new(order.into())), &Origin::here())?;
         drop(task);
         self.store(job, ticket).await
     }
@@ -705,7 +710,14 @@ impl Plan {
     }
 
     /// The job of one dispatch.
-    pub(crate) fn job(&self, task: &dyn AnyTask, asked: Asked, origin: &Origin, limits: &Limits) -> Result<NewJob> {
+    pub(crate) fn job(
+        &self,
+        task: &dyn AnyTask,
+        asked: Option<Box<Asked>>,
+        origin: &Origin,
+        limits: &Limits,
+    ) -> Result<NewJob> {
+        let asked = asked.map_or_else(Asked::default, |asked| *asked);
         if let Some(fault) = asked.fault {
             return Err(fault);
         }
@@ -723,7 +735,10 @@ impl Plan {
         if let Some(trace) = &origin.trace {
             trace.write_headers(&mut headers);
         }
-        let tags = self.tags.iter().map(|tag| (*tag).to_owned()).chain(asked.tags);
+        let mut tags = asked.tags;
+        if !self.tags.is_empty() {
+            tags.splice(..0, self.tags.iter().map(|tag| (*tag).to_owned()));
+        }
         let spec = JobSpec {
             id: asked.id.unwrap_or_else(JobId::new),
             task: self.task.clone(),
@@ -737,7 +752,7 @@ impl Plan {
             unique,
             limits: job_limits,
             headers,
-            tags: tags.collect(),
+            tags,
             parent: origin.parent,
         };
         Ok(NewJob { spec: Arc::new(spec), due, expires: expires.map(When::After) })
@@ -811,6 +826,9 @@ fn at_least_once(max_attempts: Option<u32>) -> Result<u32> {
 /// What a job of this task counts against.
 fn job_limits(task: &dyn AnyTask, weight: Option<u32>) -> Result<Vec<JobLimit>> {
     let Definition { name, options, .. } = task.definition();
+    if options.limit.is_none() && options.rate.is_none() {
+        return Ok(Vec::new());
+    }
     let own_key = |key: Option<String>| key.unwrap_or_else(|| (*name).to_owned());
     let mut limits = Vec::new();
     if let Some(limit) = &options.limit {
