@@ -60,27 +60,18 @@ fn bind_list<Statement, T>(
 
 /// Binds the columns of a waiting job.
 pub(super) fn bind_record<Statement: Marked>(statement: Statement, record: &Record) -> Statement {
-    statement
-        .bytes(Some(&record.id))
-        .text(&record.queue)
-        .integer(Some(record.priority))
-        .integer(Some(record.due))
-        .integer(record.expires)
-        .text(&record.task)
-        .integer(Some(record.attempt))
-        .integer(Some(record.attempt_limit))
-        .integer(Some(record.crashes))
-        .integer(Some(record.retry))
-        .integer(Some(record.pushed))
-        .integer(Some(record.codec))
-        .bytes(Some(&record.payload))
-        .bytes(record.extras.as_deref())
+    bind_columns(statement, &record.id, &record.payload, record)
 }
 
-/// Binds the columns of a waiting job that are not its own alone: all but its id and payload.
-#[cfg(feature = "sqlite")]
-pub(super) fn bind_common<Statement: Marked>(statement: Statement, record: &Record) -> Statement {
+/// Binds the columns of a waiting job with this in place of its id and its payload.
+pub(super) fn bind_columns<Statement: Marked>(
+    statement: Statement,
+    id: &[u8],
+    payload: &[u8],
+    record: &Record,
+) -> Statement {
     statement
+        .bytes(Some(id))
         .text(&record.queue)
         .integer(Some(record.priority))
         .integer(Some(record.due))
@@ -92,6 +83,7 @@ pub(super) fn bind_common<Statement: Marked>(statement: Statement, record: &Reco
         .integer(Some(record.retry))
         .integer(Some(record.pushed))
         .integer(Some(record.codec))
+        .bytes(Some(payload))
         .bytes(record.extras.as_deref())
 }
 

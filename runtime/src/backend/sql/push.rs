@@ -40,7 +40,10 @@ struct Incoming {
 
 impl PushWork {
     pub(super) fn new(push: &Push, tidies: bool) -> Result<Self> {
-        let jobs = push.jobs.iter().map(Incoming::new).collect::<Result<_>>()?;
+        let mut jobs = Vec::with_capacity(push.jobs.len());
+        for new in &push.jobs {
+            jobs.push(Incoming::new(new)?);
+        }
         Ok(Self { batch: push.batch, jobs, tidies, careful: false })
     }
 
@@ -187,8 +190,11 @@ impl PushWork {
         let replacing = self.jobs.iter().filter(|incoming| unique::replacement(&incoming.new).is_some());
         let wanted: Vec<_> = replacing.filter_map(Incoming::key).collect();
         let mut replaceable = Replaceable::lock(db, &holders, &wanted, now).await?;
+        // Ids are made in their order, so mostly all of them differ and none need be remembered to see that.
+        let differ = ids.is_sorted_by(|one, next| one < next);
         let decide = |incoming: &Incoming| {
-            if !known.insert(incoming.id()) {
+            let is_known = if differ { known.contains(&incoming.id()) } else { !known.insert(incoming.id()) };
+            if is_known {
                 return Pushed::Repeated;
             }
             let Some(key) = incoming.key() else { return Pushed::Stored };

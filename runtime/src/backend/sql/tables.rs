@@ -19,12 +19,6 @@ pub(super) const MOST_ROWS: usize = 1_024;
 pub(super) const JOB_COLUMNS: &str = "id, queue, priority, due, expires, task, attempt, attempt_limit, crashes, retry, \
     pushed, codec, payload, extras";
 
-/// Those of them that are the same in jobs which differ only in their ids and payloads, in the order in which
-/// [`bind_common`](super::marks::bind_common) binds them.
-#[cfg(feature = "sqlite")]
-pub(super) const COMMON_COLUMNS: &str = "queue, priority, due, expires, task, attempt, attempt_limit, crashes, retry, \
-    pushed, codec, extras";
-
 /// How many columns those of a waiting job are.
 pub(super) const JOB_WIDTH: usize = 14;
 

@@ -212,6 +212,7 @@ pub(super) async fn jobs_of_one_batch_keep_what_tells_them_apart(h: &Harness) ->
     let task = h.other_queue("task");
     let differing = [
         h.job().payload("another one"),
+        h.job().payload(Vec::new()),
         h.job().priority(3),
         h.job().attempts(7),
         h.job().task(&task),
@@ -243,6 +244,10 @@ pub(super) async fn every_byte_survives_in_a_payload(h: &Harness) -> Result<()> 
 pub(super) async fn empty_payload_survives(h: &Harness) -> Result<()> {
     let held = h.push_and_claim(h.job().payload(Vec::new())).await?;
     assert!(held.job.spec.payload.bytes.is_empty());
+    h.push([h.job().payload(Vec::new()), h.job().payload(Vec::new())]).await?;
+    let held = h.worker().claim(10).await?;
+    assert_eq!(held.len(), 2);
+    assert!(held.iter().all(|held| held.job.spec.payload.bytes.is_empty()));
     Ok(())
 }
 
