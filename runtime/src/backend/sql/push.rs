@@ -190,11 +190,8 @@ impl PushWork {
         let replacing = self.jobs.iter().filter(|incoming| unique::replacement(&incoming.new).is_some());
         let wanted: Vec<_> = replacing.filter_map(Incoming::key).collect();
         let mut replaceable = Replaceable::lock(db, &holders, &wanted, now).await?;
-        // Ids are made in their order, so mostly all of them differ and none need be remembered to see that.
-        let differ = ids.is_sorted_by(|one, next| one < next);
         let decide = |incoming: &Incoming| {
-            let is_known = if differ { known.contains(&incoming.id()) } else { !known.insert(incoming.id()) };
-            if is_known {
+            if !known.insert(incoming.id()) {
                 return Pushed::Repeated;
             }
             let Some(key) = incoming.key() else { return Pushed::Stored };
