@@ -7,10 +7,10 @@ use std::time::Duration;
 use redis::{FromRedisValue, Value};
 use taskwright::backend::redis::Redis;
 use taskwright::backend::{
-    Backend, Cancel, Cancelled, Change, Claim, Fetched, Hint, JobFilter, LimitSource, Push, Pushed, Reap, Reaped,
-    Schema, Settled,
+    Backend, Cancel, Cancelled, Change, Claim, Fetched, Hint, JobFilter, LimitSource, Push, Pushed, QueueClaim, Reap,
+    Reaped, Schema, Settled,
 };
-use taskwright::job::{Allowance, BatchId, FailureKind, Job, JobId, Lease, State, Unique, When, WorkerId};
+use taskwright::job::{Allowance, BatchId, FailureKind, Job, JobId, Lease, Name, State, Unique, When, WorkerId};
 use taskwright::testing::Draft;
 use taskwright::time::{Clock, Timestamp};
 use taskwright::{Error, ErrorKind, Result};
@@ -279,6 +279,70 @@ async fn a_key_of_another_type_is_told_and_nothing_is_stored() {
         site.run::<()>(&format!("DEL PREFIX_{key}")).await;
     }
     assert_eq!(complete(&redis, claimed).await.unwrap(), [Settled::Applied]);
+}
+
+#[tokio::test]
+async fn a_limit_of_another_type_is_told_and_left_alone() {
+    let Some(site) = Site::shared() else { return };
+    let clock = Clock::system();
+    let redis = Redis::connect_with(&site.url(), clock.clone()).await.unwrap();
+    let is_refused = |error| says(&error, ErrorKind::Corrupt, "a key under the prefix is not of the type");
+    let put_nonsense = async |key: &str| {
+        site.run::<()>(&format!("DEL PREFIX_limit:{key}")).await;
+        let _: Value = site.run(&format!("LPUSH PREFIX_limit:{key} nonsense")).await;
+    };
+    let remove_nonsense = async |key: &str| {
+        let length: i64 = site.run(&format!("LLEN PREFIX_limit:{key}")).await;
+        assert_eq!(length, 1, "it is as it was");
+        site.run::<()>(&format!("DEL PREFIX_limit:{key}")).await;
+    };
+    let push = async || {
+        let draft = Draft::new(queue()).limit("customer", "5");
+        redis.push(&Push { jobs: vec![draft.into()], ..push_of(0) }).await.unwrap();
+    };
+    push().await;
+    let from_two_queues = Claim {
+        worker: WorkerId::new(),
+        queues: ["first", "mail"].map(|name| QueueClaim { queue: Name::new(name).unwrap(), limit: 10 }).to_vec(),
+        limit: 10,
+        unknown: vec![],
+        ttl: Duration::from_secs(30),
+        max_crashes: 3,
+        aging: None,
+    };
+    let first = Draft::new(Name::new("first").unwrap());
+    redis.push(&Push { jobs: vec![first.into()], ..push_of(0) }).await.unwrap();
+    put_nonsense("queue:mail").await;
+    is_refused(redis.claim(&from_two_queues).await.unwrap_err());
+    remove_nonsense("queue:mail").await;
+    let first_only = Claim { queues: from_two_queues.queues[..1].to_vec(), ..from_two_queues };
+    let first = redis.claim(&first_only).await.unwrap().jobs;
+    assert_eq!(complete(&redis, first).await.unwrap(), [Settled::Applied], "it waited still");
+    put_nonsense("customer").await;
+    is_refused(claim(&redis, 10).await.unwrap_err());
+    assert!(claim(&redis, 10).await.unwrap().is_empty(), "it is out of the way");
+    let plain = push_of(1);
+    redis.push(&plain).await.unwrap();
+    let others = claim(&redis, 10).await.unwrap();
+    assert_eq!(others.iter().map(|(_, job)| job.id()).collect::<Vec<_>>(), [plain.jobs[0].spec.id]);
+    complete(&redis, others).await.unwrap();
+    clock.advance(Duration::from_mins(2));
+    is_refused(
+        redis.limiter().unwrap().set_limit("customer", LimitSource::RunTime, Allowance::at_once(1)).await.unwrap_err(),
+    );
+    remove_nonsense("customer").await;
+
+    let claimed = claim(&redis, 10).await.unwrap();
+    assert_eq!(claimed.len(), 1, "the job waited still");
+    put_nonsense("customer").await;
+    is_refused(complete(&redis, claimed.clone()).await.unwrap_err());
+    redis.reap(&Reap { limit: 10, max_crashes: 3 }).await.unwrap();
+    remove_nonsense("customer").await;
+    assert_eq!(complete(&redis, claimed).await.unwrap(), [Settled::Applied]);
+    put_nonsense("customer").await;
+    clock.advance(Duration::from_mins(2));
+    redis.reap(&Reap { limit: 10, max_crashes: 3 }).await.unwrap();
+    remove_nonsense("customer").await;
 }
 
 /// Checks that jobs whose records are nonsense become dead letters, however they are handed out with others.

@@ -60,7 +60,7 @@ struct Counted<'a> {
     own: &'a [JobLimit],
     /// What the job weighs for each of them; 1 where there is nothing.
     weights: Option<&'a [u32]>,
-    /// The key of the queue's own limit, if it has one.
+    /// The key of the queue's own limit, if it has one that is not among the job's own: a job counts once against a key.
     of_queue: Option<&'a str>,
 }
 
@@ -77,17 +77,23 @@ impl Counted<'_> {
         Some(self.each().map(|(key, _, slots)| (key.to_owned(), slots)).collect())
     }
 
-    /// How many jobs of weight 1 its own limits have room for; none where one key counts twice, so that each is judged.
+    /// How many jobs of weight 1 there is room for; none where one key counts twice, so that each is judged.
     fn room(&self, limits: &BTreeMap<String, Limit>, now: Timestamp) -> u64 {
-        let counts_twice = |(place, limit): (usize, &JobLimit)| {
-            self.of_queue == Some(&limit.key) || self.own[..place].iter().any(|other| other.key == limit.key)
-        };
+        let counts_twice =
+            |(place, limit): (usize, &JobLimit)| self.own[..place].iter().any(|other| other.key == limit.key);
         if self.own.iter().enumerate().any(counts_twice) {
             return 0;
         }
         let fresh = Usage::default();
         let usage = |key: &str| limits.get(key).map_or(&fresh, |limit| &limit.usage);
-        self.own.iter().map(|limit| usage(&limit.key).room(limit.allowance, now)).min().unwrap_or(u64::MAX)
+        let own = self.own.iter().map(|limit| usage(&limit.key).room(limit.allowance, now)).min();
+        own.unwrap_or(u64::MAX).min(self.room_in_queue(limits, now))
+    }
+
+    /// How many more jobs the queue's own limit allows.
+    fn room_in_queue(&self, limits: &BTreeMap<String, Limit>, now: Timestamp) -> u64 {
+        let limit = self.of_queue.and_then(|key| limits.get(key));
+        limit.map_or(u64::MAX, |limit| limit.usage.room(Allowance::default(), now))
     }
 
     /// Counts so many jobs that start.
@@ -270,6 +276,7 @@ impl Limited {
         let Some(lane) = lanes.get_mut(name) else { return (0, None) };
         let Lane { limits: own, waiting, .. } = lane;
         waiting.look_at_the_clock(now);
+        let of_queue = of_queue.filter(|key| own.iter().all(|limit| limit.key != *key));
         let plain = Counted { own, weights: None, of_queue };
         let holds = plain.holds();
         let mut room = plain.room(limits, now);
@@ -291,6 +298,11 @@ impl Limited {
                 let usage = |key: &str| limits.get(key).map(|limit| &limit.usage);
                 if let Some((key, full)) = limits::refusal(own, weights.as_deref(), usage, now) {
                     end = Some(End::Full(key.to_owned(), full));
+                    waiting.insert(Turn::new(job, slot), now);
+                    break;
+                }
+                // Others of this claim may weigh more than 1 for it.
+                if plain.room_in_queue(limits, now) == 0 {
                     waiting.insert(Turn::new(job, slot), now);
                     break;
                 }

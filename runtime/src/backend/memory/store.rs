@@ -184,7 +184,8 @@ impl Store {
         if has_lanes {
             left -= limited.serve(name, queue_key.as_deref(), left, limits::lanes_for(most), &mut desk);
             if free == part {
-                left -= lease_free(left, limited, &mut desk);
+                let most = limited.room_in_queue(name, now).map_or(left, |(room, _)| left.min(room));
+                left -= lease_free(most, limited, &mut desk);
             }
             claimed.jobs[before..].sort_by_cached_key(|(_, job)| order::place(job, claim.aging));
         }

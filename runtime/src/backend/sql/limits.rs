@@ -241,12 +241,22 @@ pub(super) async fn release<Db: Tables>(
             holds.insert((row.integer(0)?, row.text(1)?), (row.integer(2)?, false));
         }
     }
+    // Jobs of one lease and key together, of which there may be many.
+    let queues: BTreeSet<_> = closed.iter().map(|closed| &closed.spec.queue).collect();
+    let of_queues: BTreeMap<_, _> = queues.into_iter().map(|queue| (queue, queue_key(queue))).collect();
+    let mut freed: HashMap<(i64, &str), i64> = HashMap::new();
     for Closed { token, spec } in closed {
-        let own = spec.limits.iter().map(|limit| (limit.key.clone(), limit.weight.max(1)));
-        for (key, weight) in own.chain([(queue_key(&spec.queue), 1)]) {
-            if let Some((held, changed)) = holds.get_mut(&(*token, key)) {
-                (*held, *changed) = ((*held - i64::from(weight)).max(0), true);
-            }
+        for limit in &spec.limits {
+            *freed.entry((*token, &limit.key)).or_default() += i64::from(limit.weight.max(1));
+        }
+        let of_queue = of_queues.get(&spec.queue).filter(|key| spec.limits.iter().all(|limit| limit.key != **key));
+        if let Some(key) = of_queue {
+            *freed.entry((*token, key)).or_default() += 1;
+        }
+    }
+    for ((token, key), slots) in freed {
+        if let Some((held, changed)) = holds.get_mut(&(token, key.to_owned())) {
+            (*held, *changed) = ((*held - slots).max(0), true);
         }
     }
     let done: BTreeSet<_> = leases.iter().filter(|lease| lease.is_done()).map(|lease| lease.token).collect();

@@ -25,6 +25,8 @@ pub(super) struct Turns {
     unknown: Vec<Name>,
     aging: Option<Duration>,
     book: Book,
+    /// The limit of the queue that is served, if it has one.
+    of_queue: Option<JobLimit>,
     pub(super) records: Vec<Record>,
     /// The queues that may have more, and are to be asked when.
     pub(super) open: Vec<Name>,
@@ -46,6 +48,8 @@ struct Lane {
     /// When it had its turn.
     turn: Timestamp,
     limits: Vec<JobLimit>,
+    /// Whether its jobs ask for the key of their queue's own limit, against which they count once then too.
+    has_queue_key: bool,
     taken: usize,
     end: Option<End>,
 }
@@ -64,8 +68,8 @@ impl Turns {
     pub(super) fn new(look: &Look, claim: &Claim, now: Timestamp) -> Self {
         let (limited, paused, only_lanes) = (look.limited.clone(), look.paused.clone(), look.only_lanes);
         let (unknown, aging) = (claim.unknown.clone(), claim.aging);
-        let (book, records, open, wait) = (Book::default(), Vec::new(), Vec::new(), None);
-        Self { now, limited, paused, only_lanes, unknown, aging, book, records, open, wait }
+        let (book, of_queue, records, open, wait) = (Book::default(), None, Vec::new(), Vec::new(), None);
+        Self { now, limited, paused, only_lanes, unknown, aging, book, of_queue, records, open, wait }
     }
 
     /// Takes what the claim gets, queue by queue, and counts it.
@@ -83,15 +87,15 @@ impl Turns {
         let (now, queue) = (self.now, wish.queue.as_str());
         let of_queue = JobLimit { key: queue_key(&wish.queue), allowance: Allowance::default(), weight: 1 };
         let has_limit = self.limited.contains(&of_queue.key);
-        let mut most = room;
         if has_limit {
             self.book.open(db, &[of_queue.key.as_str()], now).await?;
             if self.book.usage(&of_queue.key).is_none() {
                 self.wait_for(Duration::ZERO);
                 return Ok(());
             }
-            most = room.min(usize::try_from(self.book.room(&of_queue, now)).unwrap_or(usize::MAX));
         }
+        self.of_queue = has_limit.then_some(of_queue);
+        let most = room.min(self.room_in_queue());
         let before = self.records.len();
         let lanes = lanes::in_turn(db, queue, now, limits::lanes_for(most)).await?;
         if lanes.is_empty() {
@@ -108,10 +112,7 @@ impl Turns {
             // There may be more, whatever lanes are left out of the reckoning.
             self.wait_for(Duration::ZERO);
         }
-        if has_limit {
-            for _ in before..self.records.len() {
-                self.book.start(std::slice::from_ref(&of_queue), None, now);
-            }
+        if let Some(of_queue) = &self.of_queue {
             match self.book.usage(&of_queue.key).and_then(|usage| usage.refusal(of_queue.allowance, 1, now)) {
                 Some(Full::Slots) => return Ok(()),
                 Some(Full::Rate(wait)) => {
@@ -125,13 +126,28 @@ impl Turns {
         Ok(())
     }
 
+    /// How many more jobs the queue's own limit allows.
+    fn room_in_queue(&self) -> usize {
+        let room = self.of_queue.as_ref().map_or(u64::MAX, |of_queue| self.book.room(of_queue, self.now));
+        usize::try_from(room).unwrap_or(usize::MAX)
+    }
+
+    /// Counts jobs against the queue's own limit.
+    fn start_in_queue(&mut self, jobs: usize) {
+        if let Some(of_queue) = &self.of_queue {
+            (0..jobs).for_each(|_| self.book.start(std::slice::from_ref(of_queue), None, self.now));
+        }
+    }
+
     /// Takes due jobs without limits; tells how many.
     async fn take_free<Db: Tables>(&mut self, db: &mut Db, queue: &str, most: usize) -> Result<usize> {
+        let most = most.min(self.room_in_queue());
         if most == 0 || self.only_lanes {
             return Ok(0);
         }
         let taken = db.take_due(Pool::Free, &[(queue, most)], &[], most, self.terms()).await?;
         let count = taken.len();
+        self.start_in_queue(count);
         self.records.extend(taken);
         Ok(count)
     }
@@ -200,10 +216,12 @@ impl Turns {
         queue: &str,
         found: Vec<(String, Timestamp)>,
     ) -> Result<Vec<Lane>> {
+        let queue_key = self.of_queue.as_ref().map(|of_queue| &of_queue.key);
         let mut lanes = Vec::with_capacity(found.len());
         for (name, turn) in found {
             if let Some(limits) = limits::lane_limits(&name) {
-                lanes.push(Lane { name, turn, limits, taken: 0, end: None });
+                let has_queue_key = limits.iter().any(|limit| Some(&limit.key) == queue_key);
+                lanes.push(Lane { name, turn, limits, has_queue_key, taken: 0, end: None });
             } else {
                 tracing::error!(queue, lane = name, "passed over a lane that can't be read");
                 let turn = self.now.after(RECHECK);
@@ -231,15 +249,15 @@ impl Turns {
         let (now, aging) = (self.now, self.aging);
         let wishes: Vec<_> = shares.iter().map(|(place, share)| (lanes[*place].name.as_str(), *share)).collect();
         let all = shares.iter().map(|(_, share)| share).sum();
-        let mut found: HashMap<String, Vec<Record>> = HashMap::new();
-        for record in db.take_due(Pool::Limited, &wishes, &[], all, self.terms()).await? {
-            let lane = record.limited.as_ref().map(|limited| limited.lane.clone()).unwrap_or_default();
-            found.entry(lane).or_default().push(record);
-        }
+        let places: HashMap<_, _> = wishes.iter().zip(0..).map(|((name, _), place)| (*name, place)).collect();
+        let mut found: Vec<_> = shares.iter().map(|(_, share)| Vec::with_capacity(*share)).collect();
         let mut back = Vec::new();
-        for (place, share) in shares {
+        for record in db.take_due(Pool::Limited, &wishes, &[], all, self.terms()).await? {
+            let place = record.limited.as_ref().and_then(|limited| places.get(limited.lane.as_str()));
+            place.and_then(|place: &usize| found.get_mut(*place)).unwrap_or(&mut back).push(record);
+        }
+        for ((place, share), mut records) in shares.iter().zip(found) {
             let lane = &mut lanes[*place];
-            let mut records = found.remove(&lane.name).unwrap_or_default();
             if records.len() < *share {
                 lane.end = Some(End::Dry);
             }
@@ -254,7 +272,15 @@ impl Turns {
                     back.push(record);
                     break;
                 }
+                // Others of this claim may weigh more than 1 for it.
+                if !lane.has_queue_key && self.room_in_queue() == 0 {
+                    back.push(record);
+                    break;
+                }
                 self.book.start(&lane.limits, weights.as_deref(), now);
+                if !lane.has_queue_key {
+                    self.start_in_queue(1);
+                }
                 self.records.push(record);
                 lane.taken += 1;
             }
@@ -326,7 +352,8 @@ pub(super) fn holds(limited: &HashSet<String>, jobs: &[Job]) -> BTreeMap<String,
     let mut holds = BTreeMap::new();
     for job in jobs {
         let of_queue = if limited.is_empty() { None } else { Some(queue_key(&job.spec.queue)) };
-        let of_queue = of_queue.filter(|key| limited.contains(key)).map(|key| (key, 1));
+        let counts = |key: &String| limited.contains(key) && job.spec.limits.iter().all(|limit| limit.key != *key);
+        let of_queue = of_queue.filter(counts).map(|key| (key, 1));
         let own = job.spec.limits.iter().map(|limit| (limit.key.clone(), limit.weight.max(1)));
         for (key, weight) in own.chain(of_queue) {
             *holds.entry(key).or_default() += u64::from(weight);

@@ -475,6 +475,44 @@ pub(super) async fn queue_has_a_limit_of_its_own(h: &Harness) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn job_that_asks_for_the_key_of_its_queue_counts_once(h: &Harness) -> Result<()> {
+    let key = queue_key(&h.queue());
+    let held_of = async || Ok::<_, Error>(stats(h, &key).await?.map(|stats| stats.held));
+    h.push((0..5).map(|_| h.job().limit(&key, "3"))).await?;
+    let mut held = gets(h, 3).await?;
+    h.end(held.remove(0).completed()).await?;
+    assert_eq!(held_of().await?, Some(2), "while the queue has no limit of its own");
+    held.extend(gets(h, 1).await?);
+    gets(h, 0).await?;
+
+    set(h, &key, "4").await?;
+    h.push(h.jobs(3)).await?;
+    held.extend(gets(h, 1).await?);
+    assert_eq!(held_of().await?, Some(4));
+    gets(h, 0).await?;
+    h.settle(held.drain(..2).map(|held| held.completed())).await?;
+    assert_eq!(held_of().await?, Some(2), "each frees what it held");
+    held.extend(gets(h, 2).await?);
+    gets(h, 0).await?;
+    h.settle(held.drain(..).map(|held| held.completed())).await?;
+    assert_eq!(held_of().await?, Some(0));
+
+    let rest = gets(h, 1).await?;
+    h.end(rest[0].completed()).await?;
+    h.push((0..2).map(|_| h.job().weighing(2, &key, "9"))).await?;
+    // So that these have their turn first.
+    h.advance(Duration::from_millis(1));
+    h.push(limited(h, 4, "9")).await?;
+    h.push(h.jobs(4)).await?;
+    let held = h.worker().claim(100).await?;
+    let weight =
+        |held: &Held| held.job.spec.limits.iter().find(|limit| limit.key == key).map_or(1, |limit| limit.weight);
+    let slots: u32 = held.iter().map(weight).sum();
+    assert!(slots == 4 || slots == 3, "{slots} slots of 4 are taken");
+    assert_eq!(held_of().await?, Some(slots.into()));
+    Ok(())
+}
+
 pub(super) async fn queue_has_a_rate_of_its_own(h: &Harness) -> Result<()> {
     set(h, &queue_key(&h.queue()), "2/1m").await?;
     h.push(h.jobs(5)).await?;

@@ -305,6 +305,7 @@ macro_rules! __conformance_table {
                 [P13] queue_has_a_rate_of_its_own [Limiter];
                 [P13] blocked_keys_do_not_hide_one_that_is_free [Limiter];
                 [P7 P13] unique_key_and_limit_go_together [Limiter];
+                [P13] job_that_asks_for_the_key_of_its_queue_counts_once [Limiter];
                 [P1 P13 P15] repeated_push_of_limited_jobs_adds_nothing [Limiter];
                 [P1 P13] job_is_not_added_with_limits_and_without [Limiter];
                 [P11 P13] paused_queue_hands_out_no_limited_jobs [Limiter Inspect];

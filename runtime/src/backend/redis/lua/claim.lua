@@ -178,14 +178,14 @@ local function can_run(queue, turn, record)
     return true
 end
 
--- A lease of a job that counts against these limits, and that of its queue, if it has one.
-local function lease_of(queue, wanted, weights)
+-- A lease of a job that counts against these limits, and that of its queue, if it is given.
+local function lease_of(queue, wanted, weights, of_queue)
     local holds = ''
     for index, want in ipairs(wanted) do
         holds = holds .. hold_of(want.key, weights[index] or 1)
     end
-    if queue.limit then
-        holds = holds .. hold_of(queue.limit, 1)
+    if of_queue then
+        holds = holds .. hold_of(of_queue, 1)
     end
     return holds == '' and queue.lease or queue.lease .. '\0' .. holds
 end
@@ -201,16 +201,16 @@ local function give(id, record, lease)
     count = count + 1
 end
 
--- Counts so many leased jobs of one weight for each limit, against their limits and that of their queue.
-local function count_in(queue, wanted, weights, jobs)
+-- Counts so many leased jobs of one weight for each limit, against their limits and that of their queue, if it is given.
+local function count_in(wanted, weights, of_queue, jobs)
     if jobs == 0 then
         return
     end
     for index, want in ipairs(wanted) do
         counts.start(want.key, want.allowance, (weights[index] or 1) * jobs)
     end
-    if queue.limit then
-        counts.start(queue.limit, NOTHING, jobs)
+    if of_queue then
+        counts.start(of_queue, NOTHING, jobs)
     end
 end
 
@@ -243,7 +243,8 @@ end
 
 -- Leases jobs without limits; tells how many.
 local function take_free(queue, room)
-    local taken, lease = 0, lease_of(queue, NOTHING, NOTHING)
+    local taken, lease = 0, lease_of(queue, NOTHING, NOTHING, queue.limit)
+    room = queue.limit and math.min(room, counts.room_of(queue.limit, NOTHING)) or room
     while taken < room and queue.looked < LOOKED do
         local turns = {}
         pop('ready:' .. queue.name, room - taken, turns)
@@ -259,7 +260,7 @@ local function take_free(queue, room)
         end
         queue.looked = queue.looked + #turns
     end
-    count_in(queue, NOTHING, NOTHING, taken)
+    count_in(NOTHING, NOTHING, queue.limit, taken)
     return taken
 end
 
@@ -308,33 +309,37 @@ local function shares_of(lanes, room)
     return shares
 end
 
--- Leases these jobs of a lane, until one of them does not fit; tells how many. Turns of what can't be leased now go back.
+-- Leases these jobs of a lane, until one of them does not fit; tells how many, and whether one did not fit into the queue.
+-- Turns of what can't be leased now go back.
 local function lease_from_lane(queue, lane, turns, found, read_records, from, to)
     -- Most jobs weigh 1, and so many of those fit. What was taken of them is counted at the end, and before a job of
     -- other weights is judged.
-    local room, taken, uncounted, back = counts.room_of_all(lane.wanted, queue.limit), 0, 0, {}
-    lane.lease = lane.lease or lease_of(queue, lane.wanted, NOTHING)
+    local room, taken, uncounted, back = counts.room_of_all(lane.wanted, lane.of_queue), 0, 0, {}
+    local queue_is_full = false
+    lane.lease = lane.lease or lease_of(queue, lane.wanted, NOTHING, lane.of_queue)
     for index = from, to do
         local turn, record = turns[index], read_records[index]
-        if lane.is_over then
+        if lane.is_over or queue_is_full then
             back[#back + 1] = turn
         elseif not can_run(queue.name, turn, record) then
             queue.taken_out[#queue.taken_out + 1] = turn
         else
             local weights, lease = weights_of(record), lane.lease
             if weights or uncounted >= room then
-                count_in(queue, lane.wanted, NOTHING, uncounted)
+                count_in(lane.wanted, NOTHING, lane.of_queue, uncounted)
                 uncounted = 0
                 lane.waits, lane.wait = counts.first_refusal(lane.wanted, weights or NOTHING)
                 lane.is_over = lane.waits ~= nil
+                -- Others of this claim may weigh more than 1 for it.
+                queue_is_full = lane.of_queue and counts.room_of(lane.of_queue, NOTHING) == 0
             end
-            if lane.is_over then
+            if lane.is_over or queue_is_full then
                 back[#back + 1] = turn
             else
                 if weights then
-                    lease = lease_of(queue, lane.wanted, weights)
-                    count_in(queue, lane.wanted, weights, 1)
-                    room = counts.room_of_all(lane.wanted, queue.limit)
+                    lease = lease_of(queue, lane.wanted, weights, lane.of_queue)
+                    count_in(lane.wanted, weights, lane.of_queue, 1)
+                    room = counts.room_of_all(lane.wanted, lane.of_queue)
                 else
                     uncounted = uncounted + 1
                 end
@@ -344,14 +349,14 @@ local function lease_from_lane(queue, lane, turns, found, read_records, from, to
             end
         end
     end
-    count_in(queue, lane.wanted, NOTHING, uncounted)
+    count_in(lane.wanted, NOTHING, lane.of_queue, uncounted)
     for _, turn in ipairs(back) do
         call('ZADD', key('lane:' .. lane.name), '0', turn)
         lane.is_dry = false
     end
     lane.is_over = lane.is_over or lane.is_dry
     lane.taken = lane.taken + taken
-    return taken
+    return taken, queue_is_full
 end
 
 -- Leases at most so many jobs of each lane.
@@ -370,8 +375,9 @@ local function take_from_lanes(queue, lanes, shares)
         for index, lane in ipairs(lanes) do
             local before = index > 1 and ends[index - 1] or 0
             if (shares[index] or 0) > 0 then
-                local taken = lease_from_lane(queue, lane, turns, found, read_records, before + 1, ends[index])
-                shares[index] = lane.is_over and 0 or shares[index] - taken
+                local taken, queue_is_full =
+                    lease_from_lane(queue, lane, turns, found, read_records, before + 1, ends[index])
+                shares[index] = (lane.is_over or queue_is_full) and 0 or shares[index] - taken
             end
         end
         queue.looked = queue.looked + #turns
@@ -416,6 +422,32 @@ local function end_turns(queue, lanes)
     end
 end
 
+-- A lane that can't be served is out of the way for a while.
+local function step_aside(line, lane)
+    call('ZREM', line, lane)
+    call('ZADD', line, now + counts.RECHECK, lane)
+end
+
+-- Those of these lanes whose limits can be read. A claim has begun to pop when it reads them, so it goes on without the
+-- others, and is refused once it has written what it did, if it could lease nothing.
+local refused
+local function those_that_count(line, lanes, refusal)
+    local left = {}
+    refused = refusal
+    for _, lane in ipairs(lanes) do
+        local counts_all = true
+        for _, want in ipairs(lane.wanted) do
+            counts_all = counts_all and pcall(counts.load, { want.key })
+        end
+        if counts_all then
+            left[#left + 1] = lane
+        else
+            step_aside(line, lane.name)
+        end
+    end
+    return left
+end
+
 -- The lanes whose turn it is, the first before the others. One that can't be read is out of the way for a while.
 local function lanes_in_turn(queue, most)
     local line, lanes, names = key('line:' .. queue.name), {}, {}
@@ -424,17 +456,21 @@ local function lanes_in_turn(queue, most)
         local name = found[at]
         local of_queue, wanted = counts.lane_read(name)
         if of_queue == queue.name and is('zset', 'lane:' .. name) then
-            lanes[#lanes + 1] = { name = name, turn = found[at + 1], wanted = wanted, taken = 0 }
+            local lane = { name = name, turn = found[at + 1], wanted = wanted, of_queue = queue.limit, taken = 0 }
+            lanes[#lanes + 1] = lane
             for _, want in ipairs(wanted) do
                 names[#names + 1] = want.key
+                if want.key == queue.limit then
+                    -- A job counts once against a key.
+                    lane.of_queue = nil
+                end
             end
         else
-            call('ZREM', line, name)
-            call('ZADD', line, now + counts.RECHECK, name)
+            step_aside(line, name)
         end
     end
-    counts.load(names)
-    return lanes, #found / 2
+    local are_read, refusal = pcall(counts.load, names)
+    return are_read and lanes or those_that_count(line, lanes, refusal), #found / 2
 end
 
 local function more_lanes_for(room)
@@ -524,6 +560,7 @@ for at = queues_from, #ARGV, 2 do
         if counts then
             must_be('zset', 'limited:' .. queue)
             must_be('zset', 'line:' .. queue)
+            counts.load({ 'queue:' .. queue })
         end
         must_be('set', 'aside:' .. queue)
         for _, task in ipairs(call('SMEMBERS', key('aside:' .. queue))) do
@@ -559,5 +596,8 @@ if counts then
 end
 if count > 0 or counts then
     commit()
+end
+if refused and count == 0 then
+    error(refused, 0)
 end
 return { now, next_due, next_stamp, ids, records }

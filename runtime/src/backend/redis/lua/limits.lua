@@ -1,4 +1,4 @@
--- What every script begins with after `common.lua`: how limits stand, and what they leave room for. It is made only where
+-- What most scripts begin with after `common.lua`: how limits stand, and what they leave room for. It is made only where
 -- a script has to do with limits.
 --
 -- Mirrors `policy/limits.rs`, which says why; the server decides here, since a limit is read and counted in one script.
@@ -53,6 +53,10 @@ local function counting()
 
     local limits, is_stored, changed = {}, {}, {}
     local function keep(name, stored)
+        if not stored then
+            -- A text of another type is told as none.
+            must_be('string', 'limit:' .. name)
+        end
         is_stored[name] = stored and true or false
         if stored and #stored >= 16 then
             local held, counts_until = read('>i8i8', stored)
@@ -62,12 +66,12 @@ local function counting()
         end
     end
 
-    -- Reads limits that are needed soon, in one command.
+    -- Reads limits that are needed soon, in one command. One that is no text is refused.
     function counts.load(names)
-        local unknown, keys = {}, {}
+        local unknown, keys, is_asked = {}, {}, {}
         for _, name in ipairs(names) do
-            if not limits[name] then
-                limits[name] = NOTHING
+            if not limits[name] and not is_asked[name] then
+                is_asked[name] = true
                 unknown[#unknown + 1], keys[#keys + 1] = name, 'limit:' .. name
             end
         end
@@ -219,9 +223,10 @@ local function counting()
         return kept
     end
 
-    -- How many jobs of weight 1 all of these limits have room for; none where one key counts twice, so that each is judged.
+    -- How many jobs of weight 1 all of these limits have room for, and that of the queue, if it is given; none where one
+    -- key counts twice, so that each is judged.
     function counts.room_of_all(wanted, of_queue)
-        local room, seen = math.huge, { [of_queue or 1] = true }
+        local room, seen = of_queue and counts.room_of(of_queue, NOTHING) or math.huge, {}
         for _, want in ipairs(wanted) do
             if seen[want.key] then
                 return 0
@@ -363,6 +368,12 @@ local function counting()
     -- Forgets a limit if nothing counts against it. What waits for it looks again, and makes it anew if it is still in
     -- the way.
     function counts.forget_idle(name)
+        if not pcall(limit_of, name) then
+            -- What is no text is somebody else's.
+            write('ZREM', 'limit-ends', name)
+            write('ZREM', 'limit-keys', name)
+            return
+        end
         tell_its_queue(name)
         if wake(name) then
             write('ZREM', 'limit-ends', name)
