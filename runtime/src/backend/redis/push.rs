@@ -8,7 +8,7 @@ use super::answer::{bytes, given, id, integer, list, parts};
 use super::error::strange;
 use super::present::{PRESENT, known, moment};
 use super::record::{read, split, tail, version};
-use super::scripts::{HOLDERS, PUSH};
+use super::scripts::{HOLDERS, PUSH, PUSH_ALONE};
 use super::{Redis, key};
 use crate::backend::{Push, Pushed};
 use crate::error::{Error, Result};
@@ -21,6 +21,11 @@ const TRIES: usize = 20;
 
 impl Redis {
     pub(super) async fn push_jobs(&self, push: &Push) -> Result<Vec<Pushed>> {
+        if let [new] = &push.jobs[..]
+            && is_plain(new)
+        {
+            return self.store_alone(push, new).await;
+        }
         if push.jobs.iter().all(|new| unique::replacement(new).is_none()) {
             return self.store(push, &Forecast::default()).await?.ok_or_else(strange);
         }
@@ -31,6 +36,15 @@ impl Redis {
             }
         }
         Err(Error::unavailable("jobs to replace changed each time they were looked at"))
+    }
+
+    /// Stores the only job of a push, which is plain.
+    async fn store_alone(&self, push: &Push, new: &NewJob) -> Result<Vec<Pushed>> {
+        let job = Job::received(&NewJob { due: known(new.due), ..new.clone() }, PRESENT);
+        let mut call = self.link.call(&PUSH_ALONE);
+        call.arg(push.batch.to_string()).arg(job.id().as_bytes()).arg(job.spec.queue.as_str());
+        call.arg(moment(job.due)).arg(tail(&job, None)?);
+        answers(push, self.link.run(&call).await?)
     }
 
     /// Stores jobs; `None`, and nothing is stored, where it would not come to what was forecast.
@@ -60,8 +74,7 @@ impl Redis {
         }
         match self.link.run(&call).await? {
             Value::Int(0) => Ok(None),
-            Value::BulkString(others) => again(push, &others).map(Some),
-            answers => list(answers)?.into_iter().map(pushed).collect::<Result<_>>().map(Some),
+            given => answers(push, given).map(Some),
         }
     }
 
@@ -185,6 +198,18 @@ impl Kinds {
             self.list.push(kind.clone());
             self.list.len()
         })
+    }
+}
+
+/// Whether nothing but its id decides what becomes of it, and it waits in one place.
+fn is_plain(new: &NewJob) -> bool {
+    new.spec.unique.is_none() && new.spec.limits.is_empty() && new.expires.is_none()
+}
+
+fn answers(push: &Push, given: Value) -> Result<Vec<Pushed>> {
+    match given {
+        Value::BulkString(others) => again(push, &others),
+        answers => list(answers)?.into_iter().map(pushed).collect(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! A job as bytes: what scripts look at stands at fixed places, the rest is MessagePack that only this program reads.
 //!
 //! A script writes the head (its format, a stamp, when it was written, due, expires), the program the tail (the state's
-//! letter, the priority, the queue, the place of a job with limits, the body); `lua/common.lua` says where each of them
-//! is.
+//! letter, the priority, the queue, the place of a job with limits, the body); `lua/base.lua` and `lua/common.lua` say
+//! where each of them is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,8 +4,13 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
-/// What every script begins with.
-const COMMON: &str = concat!(include_str!("lua/common.lua"), include_str!("lua/limits.lua"));
+/// What most scripts begin with.
+const COMMON: &str =
+    concat!(include_str!("lua/base.lua"), include_str!("lua/common.lua"), include_str!("lua/limits.lua"));
+
+/// Stores a job about which there is nothing to decide. What the others begin with takes longer than the rest of it.
+pub(super) static PUSH_ALONE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("lua/base.lua"), include_str!("lua/push_alone.lua"))));
 
 fn script(code: &str) -> Script {
     Script::new(&format!("{COMMON}{code}"))

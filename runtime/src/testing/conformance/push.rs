@@ -95,6 +95,20 @@ pub(super) async fn repeated_batch_adds_nothing_once_its_jobs_have_ended(h: &Har
     Ok(())
 }
 
+/// A store may store a job that comes alone in another way than many.
+pub(super) async fn repeated_batch_of_one_job_adds_nothing_once_that_has_ended(h: &Harness) -> Result<()> {
+    let batch = batch([h.job()]);
+    assert_eq!(h.backend.push(&batch).await?, [Pushed::Stored]);
+    assert_eq!(h.backend.push(&batch).await?, [Pushed::Repeated], "while it waits");
+    let held = h.worker().claim_one().await?;
+    assert_eq!(h.backend.push(&batch).await?, [Pushed::Repeated], "while it runs");
+    h.settle([held.completed()]).await?;
+    h.advance(Duration::from_mins(50));
+    assert_eq!(h.backend.push(&batch).await?, [Pushed::Repeated], "once it has ended");
+    assert_eq!(h.worker().claim(10).await?.len(), 0);
+    Ok(())
+}
+
 pub(super) async fn repeated_batch_refuses_again_what_it_refused(h: &Harness) -> Result<()> {
     let holder = h.push_one(h.job().unique("taken")).await?;
     let batch = batch([h.job(), h.job().unique("taken")]);
@@ -109,6 +123,16 @@ pub(super) async fn waiting_job_is_not_added_by_another_batch(h: &Harness) -> Re
     assert_eq!(h.push([job.clone()]).await?, [Pushed::Stored]);
     assert_eq!(h.push([job.clone(), h.job()]).await?, [Pushed::Repeated, Pushed::Stored]);
     assert_eq!(h.worker().claim(10).await?.len(), 2);
+    Ok(())
+}
+
+pub(super) async fn job_that_runs_or_is_kept_is_not_added_by_another_batch(h: &Harness) -> Result<()> {
+    let job: NewJob = h.job().keep(Duration::from_hours(1)).into();
+    let held = h.push_and_claim(job.clone()).await?;
+    assert_eq!(h.push([job.clone()]).await?, [Pushed::Repeated]);
+    h.end(held.completed()).await?;
+    assert_eq!(h.push([job]).await?, [Pushed::Repeated]);
+    assert_eq!(h.worker().claim(10).await?.len(), 0);
     Ok(())
 }
 
@@ -230,6 +254,29 @@ pub(super) async fn jobs_of_one_batch_keep_what_tells_them_apart(h: &Harness) ->
             assert_eq!(held.job.spec, pushed.spec);
             assert_eq!(held.job.expires.is_some(), pushed.expires.is_some());
         }
+    }
+    Ok(())
+}
+
+/// So many that a store may say otherwise what they have in common.
+pub(super) async fn hundred_jobs_alike_come_out_as_they_went_in(h: &Harness) -> Result<()> {
+    let mut like = elaborate(h).expires(Duration::from_hours(24));
+    like.spec.unique = None;
+    let alike = |place: usize| like.clone().with_id(JobId::new()).payload(format!("job {place}"));
+    let jobs: Vec<_> = (0..100).map(alike).map(NewJob::from).collect();
+    assert_eq!(h.push(jobs.clone()).await?, vec![Pushed::Stored; 100]);
+    let worker = h.worker();
+    let mut held = Vec::new();
+    while held.len() < jobs.len() {
+        let more = worker.claim(100).await?;
+        assert!(!more.is_empty(), "{} of 100 jobs are stored", held.len());
+        held.extend(more);
+    }
+    for pushed in jobs {
+        let Some(held) = held.iter().find(|held| held.id() == pushed.spec.id) else { panic!("{pushed:?} is lost") };
+        assert_eq!(held.job.spec, pushed.spec);
+        assert_eq!((held.job.attempt, held.job.attempt_limit, held.job.crashes), (1, 9, 0));
+        assert!(held.job.expires.is_some_and(|expires| expires > held.job.due), "its expiry is a day away");
     }
     Ok(())
 }

@@ -14,8 +14,10 @@ macro_rules! __conformance_table {
                 [P1 P15] repeated_batch_adds_nothing [Record];
                 [P1 P15] repeated_batch_adds_nothing_once_its_jobs_are_claimed [Record];
                 [P1 P15] repeated_batch_adds_nothing_once_its_jobs_have_ended [Record];
+                [P1 P15] repeated_batch_of_one_job_adds_nothing_once_that_has_ended [Record];
                 [P7 P15] repeated_batch_refuses_again_what_it_refused [Record];
                 [P1 P15] waiting_job_is_not_added_by_another_batch [Record];
+                [P1 P15] job_that_runs_or_is_kept_is_not_added_by_another_batch [Record];
                 [P1 P15] one_batch_pushed_at_the_same_time_is_stored_once [Record];
                 [P1 P2 P15] job_of_two_batches_at_the_same_time_is_stored_once_though_it_is_claimed [Record];
                 [P1] batches_pushed_at_the_same_time_are_all_stored;
@@ -23,6 +25,7 @@ macro_rules! __conformance_table {
                 [P1 P7] conflict_leaves_the_rest_of_its_batch_stored [Record];
                 [P1] large_batch_is_stored;
                 [P1] jobs_of_one_batch_keep_what_tells_them_apart;
+                [P1] hundred_jobs_alike_come_out_as_they_went_in;
                 [P1] every_byte_survives_in_a_payload;
                 [P1] empty_payload_survives;
                 [P1] largest_payload_survives;
@@ -302,10 +305,10 @@ macro_rules! __conformance_table {
                 [P13] limits_are_listed_by_key [Limiter];
                 [P13] limit_that_nothing_counts_against_is_forgotten [Limiter];
                 [P13] queue_has_a_limit_of_its_own [Limiter];
+                [P13] job_that_asks_for_the_key_of_its_queue_counts_once [Limiter];
                 [P13] queue_has_a_rate_of_its_own [Limiter];
                 [P13] blocked_keys_do_not_hide_one_that_is_free [Limiter];
                 [P7 P13] unique_key_and_limit_go_together [Limiter];
-                [P13] job_that_asks_for_the_key_of_its_queue_counts_once [Limiter];
                 [P1 P13 P15] repeated_push_of_limited_jobs_adds_nothing [Limiter];
                 [P1 P13] job_is_not_added_with_limits_and_without [Limiter];
                 [P11 P13] paused_queue_hands_out_no_limited_jobs [Limiter Inspect];
