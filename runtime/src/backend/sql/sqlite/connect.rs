@@ -180,6 +180,11 @@ impl Opener {
             pragma(db, &format!("PRAGMA max_page_count = {pages}")).await?;
         }
         let reads = query_only == "ON";
+        // What a statement changed, for the case that it fails half way, went into a file that was made for it as soon as
+        // that was more than 16 pages: one for each claim of jobs that lie apart. What is written at once is bounded; what a
+        // reader sorts need not be.
+        let temporary = if reads { ("DEFAULT", "0") } else { ("MEMORY", "2") };
+        set(db, "temp_store", temporary.0, temporary.1).await?;
         set(db, "query_only", query_only, if reads { "1" } else { "0" }).await?;
         let timeout = if reads { self.settings.busy_timeout.as_millis() } else { 0 }.to_string();
         set(db, "busy_timeout", &timeout, &timeout).await

@@ -119,13 +119,18 @@ async fn every_setting_is_read_back_from_every_connection() {
     for (options, synchronous) in [("synchronous=full", 2), ("synchronous=normal", 1), ("", 2)] {
         let disk = Disk::new();
         let opener = Opener::new(Settings::parse(&disk.url(options)).unwrap()).unwrap();
-        let writer = (opener.writer().await.unwrap(), 0, 0);
-        let reader = (opener.reader().await.unwrap(), 1, 5_000);
-        for (mut db, query_only, timeout) in [writer, reader] {
+        let writer = (opener.writer().await.unwrap(), 0, 0, 2);
+        let reader = (opener.reader().await.unwrap(), 1, 5_000, 0);
+        for (mut db, query_only, timeout, temp_store) in [writer, reader] {
             let journal: String = sqlx::query("PRAGMA journal_mode").fetch_one(&mut db).await.unwrap().get(0);
             assert_eq!(journal, "wal");
-            for (pragma, value) in [("synchronous", synchronous), ("busy_timeout", timeout), ("query_only", query_only)]
-            {
+            let numbers = [
+                ("synchronous", synchronous),
+                ("busy_timeout", timeout),
+                ("query_only", query_only),
+                ("temp_store", temp_store),
+            ];
+            for (pragma, value) in numbers {
                 let sql = AssertSqlSafe(format!("PRAGMA {pragma}"));
                 let actual: i64 = sqlx::query(sql).fetch_one(&mut db).await.unwrap().get(0);
                 assert_eq!(actual, value, "{pragma} with {options}");
