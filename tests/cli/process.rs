@@ -60,9 +60,20 @@ fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A worker in the background; killed when a test fails before it has ended.
+/// A process in the background; killed when a test fails before it has ended.
+struct Background(Child);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // It has usually ended, which is fine.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A worker in the background.
 struct Running {
-    child: Child,
+    child: Background,
     logs: BufReader<ChildStderr>,
     /// Where its health endpoint listens.
     health: String,
@@ -80,7 +91,7 @@ impl Running {
                 break line["address"].as_str().unwrap().to_owned();
             }
         };
-        Self { child, logs, health }
+        Self { child: Background(child), logs, health }
     }
 
     /// The status and the report of an endpoint; `None` when nobody answers.
@@ -94,7 +105,7 @@ impl Running {
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill").args([name, &self.child.0.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
@@ -104,15 +115,7 @@ impl Running {
         while let Some(line) = read_log(&mut self.logs) {
             lines.push(line);
         }
-        (self.child.wait().unwrap().code(), lines)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has usually ended, which is fine.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        (self.child.0.wait().unwrap().code(), lines)
     }
 }
 
@@ -182,6 +185,28 @@ fn a_signal_stops_gracefully_and_a_second_one_at_once() {
     assert_eq!(stopping.map(|line| line["signal"].as_str().unwrap()).collect::<Vec<_>>(), ["SIGTERM", "SIGINT"]);
     let job = &json_of(directory, &["jobs", "show", id.trim()])["jobs"][0];
     assert_eq!((&job["state"], &job["attempt"]), (&json!("available"), &json!(0)), "{job}");
+    assert_eq!(json_of(directory, &["workers"])["workers"], json!([]));
+}
+
+#[test]
+fn a_measurement_that_is_told_to_stop_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    ok(directory, &["dispatch", "fixture.add", r#"{"left": 1, "right": 2}"#]);
+    let queues = || json_of(directory, &["queues"]);
+    let before = queues();
+    let mut command = fixture(directory, &["bench", "--jobs", "1000000"]);
+    let mut bench = Background(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    until("it has jobs", || (queues() != before).then_some(()));
+    let told = Command::new("kill").args(["-TERM", &bench.0.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    let status = until("it ends", || bench.0.try_wait().unwrap());
+    let (mut answer, mut trouble) = (String::new(), String::new());
+    bench.0.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
+    bench.0.stderr.take().unwrap().read_to_string(&mut trouble).unwrap();
+    assert_eq!((status.code(), &*answer), (Some(1), ""), "{trouble}");
+    assert_has(&trouble, &["SIGTERM stopped it before everything was measured"]);
+    assert_eq!(queues(), before);
     assert_eq!(json_of(directory, &["workers"])["workers"], json!([]));
 }
 

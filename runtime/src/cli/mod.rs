@@ -36,6 +36,7 @@ mod logs;
 mod migrate;
 mod output;
 mod queues;
+mod signals;
 mod table;
 mod tasks;
 mod trouble;

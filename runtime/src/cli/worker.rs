@@ -6,6 +6,7 @@ use super::arguments::LogArguments;
 use super::desk::Desk;
 use super::health;
 use super::queues::known_queues;
+use super::signals::Signals;
 use super::trouble::{Exit, Trouble};
 use crate::job::Name;
 use crate::settings::did_you_mean;
@@ -51,31 +52,14 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// The first signal asks for a graceful stop, the second one skips the waits.
 async fn heed_signals(shutdown: Shutdown) {
-    if let Err(error) = signals(&shutdown).await {
-        tracing::warn!(%error, "signals can't be heard; the worker stops without grace when it is told to");
-    }
-}
-
-#[cfg(unix)]
-async fn signals(shutdown: &Shutdown) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    loop {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        heed(shutdown, name);
-    }
-}
-
-#[cfg(not(unix))]
-async fn signals(shutdown: &Shutdown) -> std::io::Result<()> {
-    loop {
-        tokio::signal::ctrl_c().await?;
-        heed(shutdown, "Ctrl-C");
+    match Signals::new() {
+        Ok(mut signals) => loop {
+            let signal = signals.next().await;
+            heed(&shutdown, signal);
+        },
+        Err(error) => {
+            tracing::warn!(%error, "signals can't be heard; the worker stops without grace when it is told to");
+        }
     }
 }
 

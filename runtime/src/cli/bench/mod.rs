@@ -13,6 +13,7 @@ use self::probe::PAYLOAD;
 use self::stand::Stand;
 use super::args::BenchArguments;
 use super::desk::Desk;
+use super::signals::Signals;
 use super::trouble::{Exit, Trouble};
 use crate::backend::Backend;
 
@@ -26,9 +27,12 @@ pub(crate) async fn run(desk: &mut Desk<'_>, asked: BenchArguments) -> Result<Ex
     }
     let bar = progress_bar(desk.output.terminal && !desk.output.json);
     let mut stand = Stand::new(client.clone(), desk.settings.worker.clone())?;
+    let mut signals = Signals::new()?;
     let measured = tokio::select! {
         measured = measure(&mut stand, &asked, &bar) => measured,
-        _ = tokio::signal::ctrl_c() => Err(Trouble::new(Exit::Failed, "stopped before everything was measured")),
+        signal = signals.next() => {
+            Err(Trouble::new(Exit::Failed, format!("{signal} stopped it before everything was measured")))
+        }
     };
     bar.set_message("removing the jobs");
     let cleared = stand.clear().await;
