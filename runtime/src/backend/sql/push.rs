@@ -330,11 +330,16 @@ async fn have_moved_on<Db: Tables>(db: &mut Db, stored: &[&Record]) -> Result<bo
     const FINISHED: &str = "SELECT id FROM taskwright_finished WHERE id IN (?..) LIMIT 1";
     const TWICE: &str = "SELECT taskwright_limited.id FROM taskwright_limited \
         JOIN taskwright_jobs ON taskwright_jobs.id = taskwright_limited.id WHERE taskwright_limited.id IN (?..) LIMIT 1";
-    let ids = stored.iter().map(|record| record.job_id()).collect::<Result<HashSet<_>>>()?;
+    let ids = stored.iter().map(|record| record.job_id()).collect::<Result<Vec<_>>>()?;
     let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(false) };
     let (from, to) = (Value::Id(first.as_bytes()), Value::Id(last.as_bytes()));
+    let near = db.fetch(NEAR, &[from, from, to, from, to]).await?;
+    if near.is_empty() {
+        return Ok(false);
+    }
+    let ids: HashSet<_> = ids.into_iter().collect();
     let mut may_be_elsewhere = false;
-    for row in &db.fetch(NEAR, &[from, from, to, from, to]).await? {
+    for row in &near {
         let Some(members) = row.bytes(0)? else {
             may_be_elsewhere = true;
             continue;

@@ -1,5 +1,6 @@
 //! A job as columns: what every claim looks at in columns of its own, the rarely used rest in one blob.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,10 +60,10 @@ pub(super) struct FinishedRecord {
     pub(super) ends: i64,
 }
 
-/// What few jobs have, by name, so that versions may add to it.
+/// What few jobs have, by name, so that versions may add to it; that of a job is borrowed from it.
 #[derive(Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-struct Extras {
+struct Extras<'job> {
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout: Option<Duration>,
     #[serde(skip_serializing_if = "is_default")]
@@ -73,13 +74,13 @@ struct Extras {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    unique: Option<Unique>,
+    unique: Option<Cow<'job, Unique>>,
     #[serde(skip_serializing_if = "is_default")]
-    limits: Vec<JobLimit>,
+    limits: Cow<'job, [JobLimit]>,
     #[serde(skip_serializing_if = "is_default")]
-    headers: BTreeMap<String, String>,
+    headers: Cow<'job, BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "is_default")]
-    tags: Vec<String>,
+    tags: Cow<'job, [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<JobId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,11 +88,11 @@ struct Extras {
     #[serde(skip_serializing_if = "Option::is_none")]
     worker: Option<WorkerId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Payload>,
+    result: Option<Cow<'job, Payload>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    progress: Option<Progress>,
+    progress: Option<Cow<'job, Progress>>,
     #[serde(skip_serializing_if = "is_default")]
-    history: Vec<Attempt>,
+    history: Cow<'job, [Attempt]>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -142,10 +143,10 @@ impl Record {
             timeout: extras.timeout,
             backoff: extras.backoff,
             keep_result: extras.keep,
-            unique: extras.unique,
-            limits: extras.limits,
-            headers: extras.headers,
-            tags: extras.tags,
+            unique: extras.unique.map(Cow::into_owned),
+            limits: extras.limits.into_owned(),
+            headers: extras.headers.into_owned(),
+            tags: extras.tags.into_owned(),
             parent: extras.parent,
         };
         let due = Timestamp::from_micros(self.due);
@@ -161,15 +162,15 @@ impl Record {
             claimed: extras.claimed,
             worker: extras.worker,
             finished: None,
-            result: extras.result,
-            progress: extras.progress,
-            history: extras.history,
+            result: extras.result.map(Cow::into_owned),
+            progress: extras.progress.map(Cow::into_owned),
+            history: extras.history.into_owned(),
         })
     }
 
     /// Whether nothing but ids and payloads tells the two jobs apart, neither of which has limits.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn is_like(&self, other: &Self) -> bool {
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
+    fn is_like(&self, other: &Self) -> bool {
         // All of them by name, so that no new one is forgotten.
         let Self {
             id,
@@ -298,6 +299,12 @@ impl Record {
     }
 }
 
+/// Whether nothing but ids and payloads tells these jobs apart, none of which has limits.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(super) fn are_alike(records: &[&Record]) -> bool {
+    records.windows(2).all(|pair| pair[0].is_like(pair[1]))
+}
+
 impl InLane {
     fn of(spec: &JobSpec) -> Result<Option<Self>> {
         let Some(lane) = limits::lane(spec) else { return Ok(None) };
@@ -344,24 +351,24 @@ impl FinishedRecord {
     }
 }
 
-impl Extras {
-    fn of(job: &Job) -> Self {
+impl<'job> Extras<'job> {
+    fn of(job: &'job Job) -> Self {
         let spec = &job.spec;
         Self {
             timeout: spec.timeout,
             backoff: spec.backoff,
             keep: spec.keep_result,
             max_attempts: (spec.max_attempts != job.attempt_limit).then_some(spec.max_attempts),
-            unique: spec.unique.clone(),
-            limits: spec.limits.clone(),
-            headers: spec.headers.clone(),
-            tags: spec.tags.clone(),
+            unique: spec.unique.as_ref().map(Cow::Borrowed),
+            limits: Cow::Borrowed(&spec.limits),
+            headers: Cow::Borrowed(&spec.headers),
+            tags: Cow::Borrowed(&spec.tags),
             parent: spec.parent,
             claimed: job.claimed,
             worker: job.worker,
-            result: job.result.clone(),
-            progress: job.progress.clone(),
-            history: job.history.clone(),
+            result: job.result.as_ref().map(Cow::Borrowed),
+            progress: job.progress.as_ref().map(Cow::Borrowed),
+            history: Cow::Borrowed(&job.history),
         }
     }
 

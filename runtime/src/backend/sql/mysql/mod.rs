@@ -80,6 +80,7 @@ use crate::time::Clock;
 
 mod connect;
 mod error;
+mod push;
 mod schema;
 mod tables;
 mod transaction;

@@ -13,12 +13,13 @@ use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, Row};
 
-use super::connect::{NOW, Settings, simple};
+use super::connect::{Settings, simple};
 use super::error::fault;
+use super::push::{MANY, MOST_ALONE, store_alone};
 use crate::backend::sql::lease::LeaseRow;
 use crate::backend::sql::marks::{Marked, bind, bind_finished, bind_waiting, with_lists};
 use crate::backend::sql::places::waiting_record;
-use crate::backend::sql::record::{FinishedRecord, Record, hex, job_id};
+use crate::backend::sql::record::{FinishedRecord, Record, are_alike, job_id};
 use crate::backend::sql::tables::{
     Columns, FINISHED_COLUMNS, JOB_COLUMNS, JOB_WIDTH, Pool, Tables, Terms, Value, Wish, clamp, limits_met, marks,
     of_known_tasks, portions, rows, runs, unknown_tasks,
@@ -31,7 +32,7 @@ use crate::time::Timestamp;
 /// A connection, owned or the caller's, and how statements are said on it.
 pub(super) struct Session<Db> {
     pub(super) db: Db,
-    prefix: String,
+    pub(super) prefix: String,
     /// The most bytes that the server takes in one message.
     packet: usize,
 }
@@ -45,7 +46,7 @@ impl<Db> Session<Db> {
     }
 
     /// A statement made of this program's own words only; values are bound.
-    fn statement(&self, sql: &str) -> Statement {
+    pub(super) fn statement(&self, sql: &str) -> Statement {
         sqlx::query(AssertSqlSafe(translate(sql, &self.prefix)))
     }
 
@@ -266,50 +267,6 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Session<Db> {
     }
 }
 
-/// The most bytes of a job that is stored by [`store_alone`], which writes two for each.
-const MOST_ALONE: usize = 16 << 10;
-
-/// Notes a batch and stores its one job by the server's time, if the batch was not noted before.
-///
-/// Other pushes of the same job wait for the row that is stored first, so what is looked for then is all there is. It is
-/// looked for by a query, which takes no locks.
-fn store_alone(batch: BatchId, record: &Record) -> String {
-    let bytes = |bytes: &[u8]| format!("x'{}'", hex(bytes));
-    let text = |text: &str| format!("_utf8mb4 x'{}'", hex(text.as_bytes()));
-    let maybe = |value: Option<String>| value.unwrap_or_else(|| "NULL".to_owned());
-    let (batch, id) = (bytes(batch.as_bytes()), bytes(&record.id));
-    let job = [
-        id.clone(),
-        text(&record.queue),
-        record.priority.to_string(),
-        format!("@moment + {}", record.due),
-        maybe(record.expires.map(|expires| format!("@moment + {expires}"))),
-        text(&record.task),
-        record.attempt.to_string(),
-        record.attempt_limit.to_string(),
-        record.crashes.to_string(),
-        record.retry.to_string(),
-        format!("@moment + {}", record.pushed),
-        record.codec.to_string(),
-        bytes(&record.payload),
-        maybe(record.extras.as_deref().map(bytes)),
-    ];
-    format!(
-        "START TRANSACTION; SET @moment = {NOW}; \
-         INSERT IGNORE INTO taskwright_batches (id, pushed) VALUES ({batch}, @moment + {pushed}); \
-         INSERT INTO taskwright_jobs ({JOB_COLUMNS}) SELECT {job} FROM DUAL WHERE ROW_COUNT() = 1; \
-         SET @stored = ROW_COUNT(); \
-         SELECT EXISTS (SELECT 1 FROM taskwright_leases WHERE newest >= {id} AND LOCATE({id}, members) > 0) \
-             OR EXISTS (SELECT 1 FROM taskwright_finished WHERE id = {id}) \
-             OR EXISTS (SELECT 1 FROM taskwright_limited WHERE id = {id}) INTO @elsewhere; \
-         DELETE FROM taskwright_jobs WHERE id = {id} AND @stored = 1 AND @elsewhere; \
-         DELETE FROM taskwright_batches WHERE id = {batch} AND @stored = 1 AND @elsewhere; \
-         COMMIT; SELECT CAST(@stored = 1 AND NOT @elsewhere AS SIGNED)",
-        pushed = record.pushed,
-        job = job.join(", "),
-    )
-}
-
 #[async_trait]
 impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
     type Row = MySqlRow;
@@ -341,6 +298,9 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
     }
 
     async fn insert_waiting(&mut self, pool: Pool, records: &[&Record]) -> Result<()> {
+        if pool == Pool::Free && records.len() >= MANY && are_alike(records) {
+            return self.insert_alike(records).await;
+        }
         let (columns, width) = pool.columns();
         for portion in portions(records, self.most_bytes(), |record| record) {
             for run in runs(portion) {
@@ -353,19 +313,12 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
     }
 
     /// The whole transaction in one message, with its values as words in it: a message with values apart has one statement.
-    ///
-    /// What it has stored it takes back itself where the job lies in another place too.
     async fn store_alone(&mut self, batch: BatchId, record: &Record) -> Result<bool> {
         if record.size() > MOST_ALONE {
             return Ok(false);
         }
-        let rows = simple(self.db.borrow_mut(), translate(&store_alone(batch, record), &self.prefix)).await?;
-        Ok(rows
-            .last()
-            .map(|row| row.try_get_unchecked::<i64, _>(0))
-            .transpose()
-            .map_err(fault)?
-            .is_some_and(|stored| stored > 0))
+        simple(self.db.borrow_mut(), translate(&store_alone(batch, record), &self.prefix)).await?;
+        Ok(true)
     }
 
     async fn insert_finished(&mut self, records: &[FinishedRecord]) -> Result<()> {

@@ -14,7 +14,7 @@ use super::error::fault;
 use crate::backend::sql::lease::LeaseRow;
 use crate::backend::sql::marks::{Marked, bind, bind_columns, bind_finished, bind_waiting, with_lists};
 use crate::backend::sql::places::waiting_record;
-use crate::backend::sql::record::{FinishedRecord, Record};
+use crate::backend::sql::record::{FinishedRecord, Record, are_alike};
 use crate::backend::sql::tables::{
     Columns, FINISHED_COLUMNS, JOB_COLUMNS, JOB_WIDTH, Pool, Tables, Terms, Value, Wish, clamp, limits_met, marks,
     of_known_tasks, portions, rows, runs, unknown_tasks,
@@ -124,8 +124,7 @@ impl Tables for SqliteConnection {
     }
 
     async fn insert_waiting(&mut self, pool: Pool, records: &[&Record]) -> Result<()> {
-        let are_alike = || records.windows(2).all(|pair| pair[0].is_like(pair[1]));
-        if pool == Pool::Free && records.len() > 1 && are_alike() {
+        if pool == Pool::Free && records.len() > 1 && are_alike(records) {
             return insert_alike(self, records).await;
         }
         let (columns, width) = pool.columns();
