@@ -1,8 +1,11 @@
 //! What limits cost that are not in the way of anything: nobody should pay for them but those who have them.
 
+use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use serde::Serialize;
 use taskwright::backend::LimitSource;
 use taskwright::context::States;
 use taskwright::job::Allowance;
@@ -12,11 +15,15 @@ use taskwright::{Client, Dispatch, Shutdown};
 
 use crate::Scale;
 use crate::engine::{many, per_second};
+use crate::report::median;
 use crate::sites::{Store, worker};
 use crate::tasks::{Capped, Noop};
 
 /// How much of its speed a limited queue may lose.
 const COST: f64 = 0.2;
+
+/// Where the figures go as JSON unless another place is named.
+pub(crate) const JSON: &str = "target/limited.json";
 
 /// What stands in the way of nothing.
 const MOST: u32 = 100_000;
@@ -46,30 +53,55 @@ impl Limited {
     }
 }
 
-/// Prints jobs a second through each, and fails where limits cost more than a fifth.
-pub(crate) async fn measure(scale: &Scale, stores: &[Store]) -> Result<()> {
-    let mut dear = Vec::new();
+/// How fast a store is with limits of one kind.
+#[derive(Serialize)]
+struct Figure {
+    store: String,
+    limited: &'static str,
+    /// The median of `rates`, in jobs a second.
+    rate: f64,
+    rates: Vec<f64>,
+    /// The part that `rate` is of the one without limits.
+    share: f64,
+}
+
+/// Prints jobs a second through each and writes them as JSON; then fails where limits cost more than a fifth.
+pub(crate) async fn measure(scale: &Scale, stores: &[Store], json: &Path) -> Result<()> {
+    let mut figures = Vec::new();
     for store in stores {
-        let mut rates = Limited::ALL.map(|_| Vec::new());
-        for _ in 0..scale.rounds {
-            for (limited, rates) in Limited::ALL.into_iter().zip(&mut rates) {
-                rates.push(drain(store, limited, store.kind.jobs(scale.jobs)).await?);
-            }
-        }
-        let medians = rates.map(|mut rates| {
-            rates.sort_by(f64::total_cmp);
-            rates[rates.len() / 2]
-        });
-        for (limited, rate) in Limited::ALL.into_iter().zip(medians) {
-            let share = rate / medians[0];
-            println!("{:>13}: {rate:>9.0} jobs/s, {share:.2} of those without: {}", store.name(), limited.title());
-            if share < 1.0 - COST {
-                dear.push(format!("{} with {}", store.name(), limited.title()));
-            }
-        }
+        figures.extend(compare(scale, store).await?);
+        // After each store, so that what was measured is there if the next one fails.
+        save(&figures, json)?;
     }
+    println!("as JSON: {}", json.display());
+    let dear = figures.iter().filter(|figure| figure.share < 1.0 - COST);
+    let dear: Vec<_> = dear.map(|figure| format!("{} with {}", figure.store, figure.limited)).collect();
     ensure!(dear.is_empty(), "limits cost more than a fifth: {}", dear.join("; "));
     Ok(())
+}
+
+/// The figures of one store.
+async fn compare(scale: &Scale, store: &Store) -> Result<Vec<Figure>> {
+    let mut rates = Limited::ALL.map(|_| Vec::new());
+    for _ in 0..scale.rounds {
+        for (limited, rates) in Limited::ALL.into_iter().zip(&mut rates) {
+            rates.push(drain(store, limited, store.kind.jobs(scale.jobs)).await?);
+        }
+    }
+    let without = median(&rates[0]);
+    let figures = Limited::ALL.into_iter().zip(rates).map(|(limited, rates)| {
+        let (name, rate) = (store.name(), median(&rates));
+        let share = rate / without;
+        println!("{name:>13}: {rate:>9.0} jobs/s, {share:.2} of those without: {}", limited.title());
+        Figure { store: name.to_owned(), limited: limited.title(), rate, rates, share }
+    });
+    Ok(figures.collect())
+}
+
+fn save(figures: &[Figure], json: &Path) -> Result<()> {
+    let text = serde_json::to_string_pretty(figures)?;
+    let written = json.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(json, text));
+    written.with_context(|| format!("{} can't be written", json.display()))
 }
 
 async fn drain(store: &Store, limited: Limited, jobs: usize) -> Result<f64> {

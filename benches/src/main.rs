@@ -35,7 +35,8 @@ use crate::sites::{Kind, Store};
 struct Arguments {
     #[command(flatten)]
     scale: Scale,
-    /// Where the figures go as JSON: `target/bench.json`, or `target/growth.json` of `growth`.
+    /// Where the figures go as JSON: `target/bench.json`, or `target/growth.json` of `growth` and `target/limited.json` of
+    /// `limited`.
     #[arg(long, global = true)]
     json: Option<PathBuf>,
     /// A folder for `numbers.md` and `numbers.svg`: the page of all figures and its plot.
@@ -128,7 +129,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Role::Holder { url, lease }) => rescue::hold(&url, Duration::from_millis(lease)).await,
         Some(Role::Rescue { lease }) => rescue::check(&scale, &every()?, lease).await,
         Some(Role::Pinned { time, load }) => pinned::measure(&every()?, time, load).await,
-        Some(Role::Limited) => limited::measure(&scale, &stores(&scale, &Kind::LIMITED)?).await,
+        Some(Role::Limited) => {
+            let stores = stores(&scale, &Kind::LIMITED)?;
+            limited::measure(&scale, &stores, &json.unwrap_or_else(|| limited::JSON.into())).await
+        }
         Some(Role::Writers) => writers::measure(&scale, &every()?).await,
         Some(Role::Drainer { url }) => growth::drainer(&url).await,
         Some(Role::Growth(growing)) => {
