@@ -9,10 +9,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{self, Wake};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -204,19 +204,61 @@ impl<F: Flush> Batcher<F> {
             idle.then(|| self.0.writers.track_future(Arc::clone(&self.0).write_until_empty()))
         };
         if let Some(writer) = writer {
-            start(Box::pin(writer), &runtime).await;
+            start(writer, &runtime);
         }
         Ok(())
     }
 }
 
-/// Runs a writer here as far as it comes without waiting, and the rest of it as a task.
+/// Runs a writer here as far as it comes without waiting, and the rest of it as a task, once there is something to do.
 ///
 /// A store in memory is done at once and pays for no task; a caller that is dropped takes no writer with it.
-async fn start<W: Future<Output = ()> + Send + 'static>(mut writer: Pin<Box<W>>, runtime: &Handle) {
-    let done = poll_fn(|cx| Poll::Ready(writer.as_mut().poll(cx).is_ready())).await;
-    if !done {
+/// A task that was spawned at once would have nothing to do yet, and the runtime would wake another thread for it: what
+/// this one has woken, such as the task that drives a connection, waits to be run here already.
+fn start<W: Future<Output = ()> + Send + 'static>(writer: W, runtime: &Handle) {
+    let later = Arc::new(Later { runtime: runtime.clone(), stage: Mutex::new(Stage::Begun) });
+    let mut writer: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(writer);
+    if writer.as_mut().poll(&mut task::Context::from_waker(&Arc::clone(&later).into())).is_ready() {
+        return;
+    }
+    let mut stage = later.stage();
+    if let Stage::Begun = *stage {
+        *stage = Stage::Waiting(writer);
+    } else {
+        drop(stage);
         runtime.spawn(writer);
+    }
+}
+
+/// Wakes a writer that has begun by spawning the rest of it. All that a write waits for wakes it in the end, be it its
+/// deadline or the end of its runtime, so it is neither forgotten nor kept for ever.
+struct Later {
+    runtime: Handle,
+    /// Held for moves only.
+    stage: Mutex<Stage>,
+}
+
+enum Stage {
+    /// It is being polled for the first time, and was not woken since.
+    Begun,
+    /// It is to be spawned when it is woken.
+    Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// It was woken. From its next poll on it wakes as its task.
+    Woken,
+}
+
+impl Later {
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Later {
+    fn wake(self: Arc<Self>) {
+        let stage = std::mem::replace(&mut *self.stage(), Stage::Woken);
+        if let Stage::Waiting(writer) = stage {
+            self.runtime.spawn(writer);
+        }
     }
 }
 
@@ -392,6 +434,8 @@ impl<F: Flush> fmt::Debug for Batcher<F> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use tokio::sync::mpsc;
 
     use super::*;
@@ -649,6 +693,42 @@ mod tests {
             write.succeed();
             caller.await.unwrap().unwrap();
         });
+    }
+
+    /// A store whose answer is there before the first poll of a write has returned.
+    struct Quick;
+
+    impl Flush for Quick {
+        type Item = ();
+        type Answer = ();
+        type Batch = Vec<()>;
+
+        fn pack(&self, items: Vec<()>) -> Vec<()> {
+            items
+        }
+
+        fn unpack(&self, batch: Vec<()>) -> Vec<()> {
+            batch
+        }
+
+        async fn flush(&self, batch: &Vec<()>, _earlier_tries: u32) -> Result<Vec<()>> {
+            let mut is_there = false;
+            let answer = std::future::poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                if std::mem::replace(&mut is_there, true) { Poll::Ready(()) } else { Poll::Pending }
+            });
+            answer.await;
+            Ok(batch.clone())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_is_woken_while_it_begins_goes_on_at_once() {
+        let batcher = Batcher::new(Quick, Bounds::default());
+        let began = Instant::now();
+        batcher.submit(()).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO, "it has waited for its deadline");
+        batcher.close().await;
     }
 
     #[test]

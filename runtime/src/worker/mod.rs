@@ -223,13 +223,14 @@ impl Worker {
         self.0.shutdown = shutdown;
         let worker = Arc::new(self.0);
         tracing::info!(worker.id = %worker.id, queues = ?worker.record.queues, "the worker starts");
-        let mut slots = start_slots(&worker);
+        let (mut slots, mut keepers) = (start_slots(&worker), start_keepers(&worker));
         tokio::select! {
             biased;
             () = work(&worker, &mut slots) => {}
-            // The keepers never end; whatever they were at when the last job is out of hand may be dropped.
-            () = keep_house(&worker) => {}
+            () = panicked(&mut keepers) => {}
         }
+        // Whatever they were at when the last job is out of hand may be dropped.
+        keepers.shutdown().await;
         say_goodbye(&worker).await;
         let summary = worker.health.summary();
         tracing::info!(worker.id = %worker.id, ?summary, "the worker has stopped");
@@ -341,9 +342,26 @@ async fn all_ended(slots: &mut JoinSet<()>) {
     while slots.join_next().await.is_some() {}
 }
 
-/// Everything that a worker does beside running jobs.
-async fn keep_house(worker: &Shared) {
-    tokio::join!(lease::keep(worker), wake::listen(worker), settle::run(worker), crate::maintenance::run(worker),);
+/// Starts everything that a worker does beside claiming and running jobs, each as a task: what one of them hears would
+/// otherwise wake another by way of the whole worker. Dropping the set ends them all.
+fn start_keepers(worker: &Arc<Shared>) -> JoinSet<()> {
+    let worker = || Arc::clone(worker);
+    let (leases, wake, settler, maintenance) = (worker(), worker(), worker(), worker());
+    let mut keepers = JoinSet::new();
+    keepers.spawn(async move { lease::keep(&leases).await });
+    keepers.spawn(async move { wake::listen(&wake).await });
+    keepers.spawn(async move { settle::run(&settler).await });
+    keepers.spawn(async move { crate::maintenance::run(&maintenance).await });
+    keepers
+}
+
+/// Waits for a keeper that panics, as none ends otherwise, and goes on with its panic.
+async fn panicked(keepers: &mut JoinSet<()>) {
+    match keepers.join_next().await {
+        Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime shuts down.
+        _ => std::future::pending().await,
+    }
 }
 
 /// Lets others take over at once; if the backend does not answer, time will tell them.
