@@ -2,9 +2,10 @@
 --
 -- KEYS[1] is the store's prefix, `{taskwright}:`; every key is that and a name, so that all lie in one hash slot.
 -- ARGV[1] is what a test adds to the server's time, in microseconds; the script's own arguments follow it.
-local base = KEYS[1]
+local base, ARGV = KEYS[1], ARGV
 local call = redis.call
 local pack, read = struct.pack, struct.unpack
+local byte, sub = string.byte, string.sub
 
 local time = call('TIME')
 local real = time[1] * 1000000 + time[2]

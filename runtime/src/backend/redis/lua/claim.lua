@@ -153,29 +153,39 @@ local function put_back(queue, room)
     end
 end
 
--- Whether the job of a turn can run. If not, it is put where it waits: it has expired, a clock that was turned back made
--- it early, or the worker does not know its task. One that is gone or has ended waits nowhere.
+-- When the job of a turn expires (0: never), if it can run. If not, it is put where it waits: it has expired, a clock that
+-- was turned back made it early, or the worker does not know its task. One that is gone or has ended waits nowhere.
+--
+-- This is asked of each job, so it reads all at once: a call costs more than what it reads.
 local function can_run(queue, turn, record)
-    if not record or is_finished(record) then
-        return false
+    if not record then
+        return nil
     end
-    local due, expires = read('>i8', turn, 3), expires_of(record)
+    local due, expires, letter
+    if #record > 37 and byte(record) == 1 then
+        due, expires, letter = read('>i8i8c1', record, 18)
+    else
+        due, expires, letter = read('>i8', turn, 3), 0, letter_of(record)
+    end
+    if letter == 'c' or letter == 'd' or letter == 'x' or letter == 'e' then
+        return nil
+    end
     if due > now then
         call('ZADD', key(later_of(record)), due, turn .. place_of(record))
-        return false
+        return nil
     end
     if expires ~= 0 and expires <= now then
         -- The reaper ends it.
         call('ZADD', key('overdue:' .. queue), '0', turn)
-        return false
+        return nil
     end
     local task = next(unknown) and task_of(record)
     if task and unknown[task] then
         call('ZADD', key('aside:' .. queue .. '/' .. task), '0', turn .. place_of(record))
         call('SADD', key('aside:' .. queue), task)
-        return false
+        return nil
     end
-    return true
+    return expires
 end
 
 -- A lease of a job that counts against these limits, and that of its queue, if it is given.
@@ -190,9 +200,9 @@ local function lease_of(queue, wanted, weights, of_queue)
     return holds == '' and queue.lease or queue.lease .. '\0' .. holds
 end
 
--- Leases a job.
-local function give(id, record, lease)
-    if expires_of(record) ~= 0 then
+-- Leases a job that expires then.
+local function give(id, record, lease, expires)
+    if expires ~= 0 then
         write('ZREM', 'expiring', id)
     end
     ids[count + 1], records[count + 1] = id, record
@@ -214,21 +224,21 @@ local function count_in(wanted, weights, of_queue, jobs)
     end
 end
 
--- Takes the next turns out of a key, and adds them to a list.
+-- Takes the next turns out of a key, and adds them to a list. What lies side by side is read and then taken at once, which
+-- costs less than `ZPOPMIN`: that takes one after the other, and writes a score for each.
 local function pop(name, most, turns)
+    local first = first_turns(key(name), most)
+    if #first == 0 then
+        return
+    end
     if aging then
-        local first = first_by_age(key(name), most)
-        if #first > 0 then
-            call('ZREM', key(name), unpack(first))
-        end
-        for _, turn in ipairs(first) do
-            turns[#turns + 1] = turn
-        end
+        call('ZREM', key(name), unpack(first))
     else
-        local popped = call('ZPOPMIN', key(name), most)
-        for at = 1, #popped, 2 do
-            turns[#turns + 1] = popped[at]
-        end
+        call('ZREMRANGEBYRANK', key(name), 0, #first - 1)
+    end
+    local before = #turns
+    for index = 1, #first do
+        turns[before + index] = first[index]
     end
 end
 
@@ -253,8 +263,9 @@ local function take_free(queue, room)
         end
         local found, read_records = jobs_of(turns)
         for index, record in ipairs(read_records) do
-            if can_run(queue.name, turns[index], record) then
-                give(found[index], record, lease)
+            local expires = can_run(queue.name, turns[index], record)
+            if expires then
+                give(found[index], record, lease, expires)
                 taken = taken + 1
             end
         end
@@ -317,14 +328,18 @@ local function lease_from_lane(queue, lane, turns, found, read_records, from, to
     local room, taken, uncounted, back = counts.room_of_all(lane.wanted, lane.of_queue), 0, 0, {}
     local queue_is_full = false
     lane.lease = lane.lease or lease_of(queue, lane.wanted, NOTHING, lane.of_queue)
+    local place_at, taken_out = 38 + #queue.name, queue.taken_out
     for index = from, to do
         local turn, record = turns[index], read_records[index]
-        if lane.is_over or queue_is_full then
+        local is_late = lane.is_over or queue_is_full
+        local expires = not is_late and can_run(queue.name, turn, record)
+        if is_late then
             back[#back + 1] = turn
-        elseif not can_run(queue.name, turn, record) then
-            queue.taken_out[#queue.taken_out + 1] = turn
+        elseif not expires then
+            taken_out[#taken_out + 1] = turn
         else
-            local weights, lease = weights_of(record), lane.lease
+            local mark, _, _, _, _, weighed = byte(record, place_at, place_at + 5)
+            local weights, lease = (mark ~= 198 or weighed ~= 0) and weights_of(record) or nil, lane.lease
             if weights or uncounted >= room then
                 count_in(lane.wanted, NOTHING, lane.of_queue, uncounted)
                 uncounted = 0
@@ -343,8 +358,8 @@ local function lease_from_lane(queue, lane, turns, found, read_records, from, to
                 else
                     uncounted = uncounted + 1
                 end
-                give(found[index], record, lease)
-                queue.taken_out[#queue.taken_out + 1] = turn
+                give(found[index], record, lease, expires)
+                taken_out[#taken_out + 1] = turn
                 taken = taken + 1
             end
         end

@@ -88,7 +88,7 @@ end
 -- A lease is its token, the worker, and when it was claimed: 8, 16, 8 bytes. Then what it counts against: the queue,
 -- and where limits count it, a zero and what it holds of each: how many slots, the length of the key, the key.
 local function counted_by(lease)
-    return lease:sub(33)
+    return sub(lease, 33)
 end
 
 local function hold_of(name, slots)
@@ -184,7 +184,7 @@ local function unknown_from(at)
 end
 
 local function id_of(turn)
-    return turn:sub(11, 26)
+    return sub(turn, 11, 26)
 end
 
 local outcomes, control = false, false

@@ -37,7 +37,7 @@ end
 local kinds = {}
 local at = 5
 for number = 1, tonumber(ARGV[3]) do
-    kinds[number] = kind_of(ARGV[at], ARGV[at + 1], ARGV[at + 2])
+    kinds[tostring(number)] = kind_of(ARGV[at], ARGV[at + 1], ARGV[at + 2])
     at = at + 3
 end
 
@@ -78,7 +78,7 @@ for index = 1, count do
     else
         answers[index] = 's'
         take_unique(unique, id)
-        local kind = kinds[tonumber(ARGV[at + 1])]
+        local kind = kinds[ARGV[at + 1]]
         local turns = written_to[kind]
         if not turns then
             turns = written('ZADD', kind.waits_in)
@@ -90,12 +90,11 @@ for index = 1, count do
                 kind.limited = written('ZADD', 'limited:' .. kind.queue)
             end
         end
-        local turn = kind.turn .. id .. kind.rest_of_turn
-        turns[#turns + 1] = kind.score
-        turns[#turns + 1] = turn
+        local turn, last = kind.turn .. id .. kind.rest_of_turn, #turns
+        turns[last + 1], turns[last + 2] = kind.score, turn
         if kind.lane then
-            kind.limited[#kind.limited + 1] = '0'
-            kind.limited[#kind.limited + 1] = turn
+            last = #kind.limited
+            kind.limited[last + 1], kind.limited[last + 2] = '0', turn
         end
         if kind.expires then
             write('ZADD', 'expiring', kind.expires, id)

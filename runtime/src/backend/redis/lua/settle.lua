@@ -14,9 +14,10 @@ local lapsed_only = ARGV[2] == 'lapsed'
 
 local ids, places = {}, {}
 local at = 3
-while at <= #ARGV do
-    ids[#ids + 1] = ARGV[at]
-    places[#places + 1] = at
+local count, arguments = 0, #ARGV
+while at <= arguments do
+    count = count + 1
+    ids[count], places[count] = ARGV[at], at
     at = at + LENGTH[ARGV[at + 2]]
 end
 local leases = gather('HMGET', 'leases', ids)
@@ -27,13 +28,21 @@ local function expires_at(place)
 end
 
 must_be('hash', 'running')
-local answers, ended, ended_by = {}, {}, {}
-local gone, forgotten = {}, {}
+local answers, ended, claims = {}, {}, {}
+local gone, gone_count, forgotten, forgotten_count = {}, 0, {}, 0
+
+-- What leases of one claim that count against the same have in common, as they are the same text.
+local function claim_of(lease)
+    claims[lease] = claims[lease] or { token = sub(lease, 1, 8), counted = counted_by(lease), ended = 0 }
+    return claims[lease]
+end
+
 for index, id in ipairs(ids) do
     local place = places[index]
     local kind, unique = ARGV[place + 2], ARGV[place + 3]
     local lease = leases[index]
-    if not lease or lease:sub(1, 8) ~= ARGV[place + 1] or ended[id] then
+    local claim = lease and claim_of(lease)
+    if not claim or claim.token ~= ARGV[place + 1] or ended[id] then
         answers[index] = 0
     elseif lapsed_only and (tonumber(call('ZSCORE', key('lapses'), id)) or 0) > now then
         answers[index] = 0
@@ -42,9 +51,9 @@ for index, id in ipairs(ids) do
     else
         answers[index] = 1
         ended[id] = true
-        local counted = counted_by(lease)
-        ended_by[counted] = (ended_by[counted] or 0) + 1
-        gone[#gone + 1] = id
+        claim.ended = claim.ended + 1
+        gone_count = gone_count + 1
+        gone[gone_count] = id
         if kind == 'w' then
             lay_waiting(id, moment(ARGV[place + 4]), expires_at(place + 5), ARGV[place + 6])
         else
@@ -52,7 +61,8 @@ for index, id in ipairs(ids) do
             if kind == 'f' then
                 lay_finished(id, moment(ARGV[place + 4]), expires_at(place + 5), moment(ARGV[place + 6]), ARGV[place + 7])
             else
-                forgotten[#forgotten + 1] = id
+                forgotten_count = forgotten_count + 1
+                forgotten[forgotten_count] = id
             end
         end
     end
@@ -71,11 +81,13 @@ if #forgotten > 0 then
     write_all('ZREM', 'ids', forgotten)
 end
 local ended_of, released = {}, {}
-for counted, count in pairs(ended_by) do
-    local queue, holds = queue_and_holds(counted)
-    ended_of[queue] = (ended_of[queue] or 0) + count
-    if #holds > 0 then
-        released[#released + 1] = { holds = holds, leases = count }
+for _, claim in pairs(claims) do
+    if claim.ended > 0 then
+        local queue, holds = queue_and_holds(claim.counted)
+        ended_of[queue] = (ended_of[queue] or 0) + claim.ended
+        if #holds > 0 then
+            released[#released + 1] = { holds = holds, leases = claim.ended }
+        end
     end
 end
 if #released > 0 then
