@@ -7,7 +7,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::backend::connect::Places;
 use crate::backend::{Backend, Cancel, Cancelled, InTransaction, Push, Pushed, Traced};
-use crate::batch::{Batcher, Bounds, Flush};
 #[cfg(doc)]
 use crate::dispatch::Dispatch;
 use crate::dispatch::{AnyTask, Asked, IntoDispatch, JobOptions, Origin, Plan, check_payload};
@@ -15,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::handle::{Fate, JobHandle};
 use crate::job::{BatchId, JobId, NewJob, OnConflict};
 use crate::outcomes::Outcomes;
+use crate::pushes::Pushes;
 
 /// A connection to one backend, from which tasks are dispatched and jobs found again. Cheap to clone.
 ///
@@ -37,7 +37,7 @@ struct Inner {
     settings: Settings,
     /// How each task is dispatched, by name; filled as tasks come. Held for moments, never across an await.
     plans: RwLock<HashMap<&'static str, Arc<Plan>>>,
-    pushes: Batcher<PushJobs>,
+    pushes: Pushes,
     outcomes: Outcomes,
 }
 
@@ -202,7 +202,8 @@ impl Client {
     ///
     /// All of them are encoded and checked before the first is sent, so they are in memory together: dispatch millions
     /// in several calls.
-    /// They go in pieces as large as the backend takes at once, one after the other.
+    /// They go in pieces as large as the backend takes at once; two of them at a time if the backend stores a piece whole
+    /// and the tasks have neither unique keys nor limits, so that a worker may see a later piece before an earlier one.
     ///
     /// ```
     /// # use taskwright::prelude::*;
@@ -455,11 +456,10 @@ impl ClientBuilder {
     #[must_use]
     pub fn build(self, backend: Arc<dyn Backend>) -> Client {
         let backend: Arc<dyn Backend> = Arc::new(Traced::new(backend));
-        let bounds = Bounds { batch: backend.info().limits.max_push, ..Bounds::default() };
         Client(Arc::new(Inner {
             settings: self.settings,
             plans: RwLock::default(),
-            pushes: Batcher::new(PushJobs { backend: Arc::clone(&backend) }, bounds),
+            pushes: Pushes::new(&backend),
             outcomes: Outcomes::new(Arc::clone(&backend)),
             backend,
         }))
@@ -478,29 +478,6 @@ pub(crate) struct Ticket {
     fate: Fate,
     /// Whether it is an error that another job has the unique key.
     refuses: bool,
-}
-
-/// The group commit of dispatches.
-struct PushJobs {
-    backend: Arc<dyn Backend>,
-}
-
-impl Flush for PushJobs {
-    type Item = NewJob;
-    type Answer = Pushed;
-    type Batch = Push;
-
-    fn pack(&self, jobs: Vec<NewJob>) -> Push {
-        Push { batch: BatchId::new(), jobs }
-    }
-
-    fn unpack(&self, push: Push) -> Vec<NewJob> {
-        push.jobs
-    }
-
-    async fn flush(&self, push: &Push, _earlier_tries: u32) -> Result<Vec<Pushed>> {
-        self.backend.push(push).await
-    }
 }
 
 /// All answers, or the first error with how many were stored beside it.

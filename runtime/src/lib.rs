@@ -32,6 +32,7 @@ pub mod client;
 pub mod dispatch;
 pub mod handle;
 mod outcomes;
+mod pushes;
 
 // Running them: one job's life reads top to bottom in `worker/execute.rs`.
 pub mod maintenance;

@@ -43,6 +43,9 @@ async fn note(text: String) {
     drop(text);
 }
 
+#[task(name = "counted", limit(max = 5))]
+async fn counted() {}
+
 #[task(name = "sync.account", unique = "account-{account}")]
 async fn sync_account(account: u64) {
     let _ = account;
@@ -470,6 +473,93 @@ async fn a_bulk_dispatch_that_fails_halfway_says_how_far_it_came() {
     let error = dispatching.await.unwrap_err();
     assert!(error.is_transient());
     assert!(error.to_string().contains("stored 20000 of 20001 jobs"), "{error}");
+}
+
+/// The most jobs that memory takes in one push.
+const PIECE: usize = 10_000;
+
+fn notes(count: usize) -> impl Iterator<Item = Note> {
+    (0..count).map(|number| Note::new(number.to_string()))
+}
+
+/// Dispatches in a task of its own.
+fn dispatch_apart<T: Task<Output: Send>>(
+    world: &World,
+    tasks: impl Iterator<Item = Dispatch<T>>,
+) -> tokio::task::JoinHandle<taskwright::Result<Vec<JobHandle<T::Output>>>> {
+    let (client, tasks) = (world.client.clone(), tasks.collect::<Vec<_>>());
+    tokio::spawn(async move { client.dispatch_many(tasks).await })
+}
+
+#[tokio::test]
+async fn two_pieces_of_a_large_dispatch_are_stored_at_a_time_and_answered_in_order() {
+    let world = setup();
+    world.faulty.inject(Operation::Push, Fault::HangBefore, 3);
+    let dispatching = dispatch_apart(&world, notes(4 * PIECE + 1).map(Dispatch::new));
+    world.faulty.until_hanging(2).await;
+    settle_down().await;
+    assert_eq!(world.faulty.calls(Operation::Push), 2, "the third piece waits for one of the first two");
+    world.faulty.release();
+    settle_down().await;
+    assert_eq!(world.faulty.calls(Operation::Push), 5, "one lane went on to the end while the third piece hangs");
+    world.faulty.release();
+    let handles = dispatching.await.unwrap().unwrap();
+    assert_eq!(handles.len(), 4 * PIECE + 1);
+    assert!(handles.iter().map(JobHandle::id).is_sorted(), "ids grow in the order of the tasks");
+    assert!(handles.iter().all(JobHandle::is_new));
+}
+
+#[tokio::test]
+async fn pieces_with_unique_keys_or_limits_are_stored_one_after_the_other() {
+    let world = setup();
+    world.faulty.inject(Operation::Push, Fault::HangBefore, 1);
+    let first = dispatch_apart(&world, notes(PIECE + 1).map(|task| task.unique_key("the same")));
+    world.faulty.until_hanging(1).await;
+    settle_down().await;
+    assert_eq!(world.faulty.calls(Operation::Push), 1, "the second piece may have to see the first");
+    world.faulty.release();
+    let handles = first.await.unwrap().unwrap();
+    assert!(handles[0].is_new() && handles[1..].iter().all(|other| !other.is_new() && other.id() == handles[0].id()));
+    world.faulty.inject(Operation::Push, Fault::HangBefore, 1);
+    let second = dispatch_apart(&world, (0..=PIECE).map(|_| Dispatch::new(Counted::new())));
+    world.faulty.until_hanging(1).await;
+    settle_down().await;
+    assert_eq!(world.faulty.calls(Operation::Push), 3);
+    world.faulty.release();
+    assert_eq!(second.await.unwrap().unwrap().len(), PIECE + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_that_fails_leaves_the_others_stored() {
+    let world = setup();
+    world.faulty.inject(Operation::Push, Fault::HangBefore, 1);
+    let dispatching = dispatch_apart(&world, notes(3 * PIECE).map(Dispatch::new));
+    // The first hangs until the client's patience is over, and meanwhile the others are stored.
+    let error = dispatching.await.unwrap().unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(error.to_string().contains("stored 20000 of 30000 jobs"), "{error}");
+    assert_eq!(world.faulty.calls(Operation::Push), 3);
+}
+
+#[tokio::test]
+async fn a_piece_on_its_way_is_stored_though_the_caller_left_and_the_client_closes() {
+    let world = setup();
+    world.faulty.inject(Operation::Push, Fault::Slow(Duration::ZERO), 1);
+    world.faulty.inject(Operation::Push, Fault::HangBefore, 1);
+    let dispatching = dispatch_apart(&world, notes(2 * PIECE).map(Dispatch::new));
+    world.faulty.until_hanging(1).await;
+    dispatching.abort();
+    assert!(dispatching.await.unwrap_err().is_cancelled());
+    let closing = tokio::spawn({
+        let client = world.client.clone();
+        async move { client.close().await }
+    });
+    settle_down().await;
+    assert!(!closing.is_finished(), "closing waits for the second piece");
+    assert_eq!(world.faulty.calls(Operation::Close), 0);
+    world.faulty.release();
+    closing.await.unwrap().unwrap();
+    assert_eq!(world.faulty.calls(Operation::Close), 1);
 }
 
 #[tokio::test]
