@@ -661,6 +661,38 @@ async fn an_open_transaction_makes_claims_read_no_more_than_now_and_then() {
     pin.close().await.unwrap();
 }
 
+/// So that none walks past what another one has locked; whoever hangs while it is its turn is gone past.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_of_a_backlog_take_turns_but_wait_for_nobody_for_long() {
+    const WAITS: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    let Some(server) = Server::private(Kind::Postgres) else { return };
+    let postgres = Arc::new(Postgres::connect(server.url()).await.unwrap());
+    let mut db = PgConnection::connect(server.url()).await.unwrap();
+    let mut hanging = PgConnection::connect(server.url()).await.unwrap();
+    let turn = format!("BEGIN; SELECT pg_advisory_xact_lock(1952541556, hashtext('taskwright:{}'))", queue());
+    let claims = |most| {
+        let postgres = Arc::clone(&postgres);
+        async move { claim(&*postgres, most).await.unwrap().len() }
+    };
+    postgres.push(&push_of(600)).await.unwrap();
+    hanging.execute(sqlx::raw_sql(AssertSqlSafe(turn.clone()))).await.unwrap();
+    assert_eq!(claims(200).await, 200, "whether there is a backlog is not known yet");
+
+    let second = tokio::spawn(claims(10));
+    let waits = async { while db.fetch_one(WAITS).await.unwrap().get::<i64, _>(0) == 0 {} };
+    tokio::time::timeout(Duration::from_secs(30), waits).await.unwrap();
+    hanging.execute("COMMIT").await.unwrap();
+    assert_eq!(second.await.unwrap(), 10);
+    hanging.execute(sqlx::raw_sql(AssertSqlSafe(turn))).await.unwrap();
+    assert_eq!(claims(200).await, 200, "few were taken, as where there is no backlog");
+
+    let past_who_hangs = async { (claims(150).await, claims(40).await) };
+    let past_who_hangs = tokio::time::timeout(Duration::from_secs(30), past_who_hangs).await.unwrap();
+    assert_eq!(past_who_hangs, (150, 40));
+    hanging.close().await.unwrap();
+    postgres.close().await.unwrap();
+}
+
 /// Enough claims that also those happen which only some make.
 #[tokio::test]
 async fn a_schema_may_have_quotes_in_its_name() {

@@ -70,6 +70,13 @@ impl Work for ClaimWork {
     // Jobs that others take at this moment are passed over.
     const ISOLATION: Isolation = Isolation::ReadCommitted;
 
+    /// Claims of a backlog that run beside each other each walk past what the others have locked, so they take turns.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn line(&self) -> Option<&str> {
+        let first = self.claim.queues.first().filter(|_| self.experience.took_many())?;
+        Some(first.queue.as_str())
+    }
+
     async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Claimed> {
         if self.claim.queues.is_empty() {
             return Ok(Claimed::default());
@@ -84,6 +91,8 @@ impl Work for ClaimWork {
         {
             return Ok(claimed);
         }
+        // What has limits takes turns by their rows.
+        self.experience.took(0);
         let look = lanes::look(db, &queues, &keys).await?;
         self.experience.meets_limits(!look.is_plain(now));
         if look.arrivals {
@@ -126,6 +135,7 @@ impl ClaimWork {
         let terms = Terms { floors: &floors, ..terms };
         let began = Instant::now();
         let records = db.take_due(Pool::Free, &wishes, keys, limit, terms).await?;
+        self.experience.took(records.len());
         let dues = records.iter().map(|record| (record.queue.as_str(), Timestamp::from_micros(record.due)));
         // What a worker leaves to others since it does not know its task lies there still.
         if terms.unknown.is_empty() {

@@ -20,6 +20,10 @@ use crate::time::Timestamp;
 /// How many dead rows are many.
 pub(super) const MANY_DEAD: i64 = 10_000;
 
+/// How many jobs a claim takes that keeps others waiting for less time than they would need to walk past what it has
+/// locked.
+const MANY_TAKEN: usize = 100;
+
 /// One claim that hands out jobs in so many asks how many dead rows there are.
 const CLAIMS_PER_COUNT: u32 = 64;
 
@@ -34,6 +38,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 pub(super) struct Experience {
     met_limits: AtomicBool,
     led: AtomicBool,
+    took_many: AtomicBool,
     /// Held to read or note a few values, never across an await.
     floors: Mutex<Floors>,
 }
@@ -55,6 +60,16 @@ impl Experience {
 
     pub(super) fn leads(&self, leads: bool) {
         self.led.store(leads, Ordering::Relaxed);
+    }
+
+    /// Whether the last claim took many jobs, so that there is a backlog and the next one takes many too.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    pub(super) fn took_many(&self) -> bool {
+        self.took_many.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn took(&self, jobs: usize) {
+        self.took_many.store(jobs >= MANY_TAKEN, Ordering::Relaxed);
     }
 
     pub(super) fn floors(&self) -> MutexGuard<'_, Floors> {

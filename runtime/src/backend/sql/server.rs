@@ -23,12 +23,18 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// What a transaction is begun for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Begin {
+pub(super) struct Begin<'work> {
     pub(super) isolation: Isolation,
     /// Whether the commit must have reached the disk.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "MySQL's commits are all alike"))]
     pub(super) durable: bool,
     pub(super) access: Access,
+    /// The line in which it is to wait for its turn, where the server has such a thing.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "MySQL has no lock that ends with a transaction")
+    )]
+    pub(super) line: Option<&'work str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +56,7 @@ pub(super) trait Server: Send + Sync + 'static {
     async fn open(&self) -> Result<Self::Session>;
 
     /// Begins a transaction, in one round trip, and tells the server's time.
-    async fn begin(&self, session: &mut Self::Session, begin: Begin) -> Result<Timestamp>;
+    async fn begin(&self, session: &mut Self::Session, begin: Begin<'_>) -> Result<Timestamp>;
 
     async fn commit(&self, session: &mut Self::Session) -> Result<()>;
 
@@ -135,7 +141,7 @@ impl<S: Server> Connections<S> {
     }
 
     async fn attempt<W: Work>(&self, work: &mut W, access: Access) -> Result<(W::Answer, News)> {
-        let begin = Begin { isolation: W::ISOLATION, durable: W::DURABLE, access };
+        let begin = Begin { isolation: W::ISOLATION, durable: W::DURABLE, access, line: work.line() };
         let (mut session, now) = self.begin(begin).await?;
         let now = Timestamp::from_micros(now.as_micros().saturating_add(self.clock.offset()));
         let mut news = News::default();
@@ -159,7 +165,7 @@ impl<S: Server> Connections<S> {
     }
 
     /// A connection on which a transaction has begun. One that broke while it was idle is replaced.
-    async fn begin(&self, begin: Begin) -> Result<(S::Session, Timestamp)> {
+    async fn begin(&self, begin: Begin<'_>) -> Result<(S::Session, Timestamp)> {
         loop {
             let idle = self.lock().pop();
             let Some(mut session) = idle else { break };

@@ -57,6 +57,12 @@ pub(super) trait Work: Send + 'static {
         Ok(None)
     }
 
+    /// The line in which transactions that would be in each other's way go one after the other, if that matters.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn line(&self) -> Option<&str> {
+        None
+    }
+
     /// Does it, at the database's `now`.
     ///
     /// Runs again from the start when the transaction could not be committed because of another one.

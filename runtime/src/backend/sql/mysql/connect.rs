@@ -115,7 +115,7 @@ impl Server for Settings {
         Ok(Session::new(db, self))
     }
 
-    async fn begin(&self, session: &mut Self::Session, begin: Begin) -> Result<Timestamp> {
+    async fn begin(&self, session: &mut Self::Session, begin: Begin<'_>) -> Result<Timestamp> {
         let rows = simple(&mut session.db, beginning(begin)).await?;
         now_of(&rows)
     }
@@ -147,7 +147,7 @@ impl Server for Settings {
 pub(super) const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
 
 /// Begins a transaction and asks for the time: one message, one answer.
-fn beginning(begin: Begin) -> String {
+fn beginning(begin: Begin<'_>) -> String {
     let (isolation, snapshot) = match begin.isolation {
         Isolation::ReadCommitted => ("", None),
         Isolation::RepeatableRead => {

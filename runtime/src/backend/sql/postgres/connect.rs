@@ -1,12 +1,14 @@
 //! From a URL to connections.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row, ValueRef};
+use tokio::time::Instant;
 
-use super::error::{closed, fault, is_in_the_way};
+use super::error::{closed, fault, is_in_the_way, waited_in_vain};
 use super::tables::{Schema, Session};
 use crate::backend::sql::server::{Access, Begin, Server};
 use crate::backend::sql::work::Isolation;
@@ -50,6 +52,15 @@ const STATEMENTS_KEPT: usize = 256;
 pub(super) const PLANNER: [(&str, &str); 3] =
     [("enable_seqscan", "off"), ("jit", "off"), ("plan_cache_mode", "force_generic_plan")];
 
+/// The first key of the locks that transactions wait for in line; the second is that of the line.
+const LINES: i32 = 1_952_541_556;
+
+/// How long a transaction waits for its turn, in which many of those before it are done.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
+
+/// How long nobody waits in line after somebody did in vain.
+const LINES_REST: Duration = Duration::from_secs(10);
+
 /// For the statements that stand alone, whatever the server is set to; transactions say it themselves.
 const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
 
@@ -62,6 +73,8 @@ pub(super) struct Settings {
     pub(super) notifies: bool,
     /// How many tasks run in transactions at once.
     pub(super) transactions: u32,
+    /// When waiting in a line was last in vain. Held to read or note it.
+    left_lines: Mutex<Option<Instant>>,
 }
 
 /// What stands between this process and the server.
@@ -113,7 +126,8 @@ impl Settings {
             // Poolers refuse what they don't know in the first message.
             options = options.extra_float_digits(None);
         }
-        Ok(Self { options, schema: Schema::new(&schema)?, pooler, notifies, transactions })
+        let schema = Schema::new(&schema)?;
+        Ok(Self { options, schema, pooler, notifies, transactions, left_lines: Mutex::default() })
     }
 
     /// Connections for our own statements.
@@ -155,8 +169,17 @@ impl Server for Settings {
         Ok(Session::new(db, self))
     }
 
-    async fn begin(&self, session: &mut Self::Session, begin: Begin) -> Result<Timestamp> {
-        let rows = simple(&mut session.db, self.beginning(begin)).await?;
+    async fn begin(&self, session: &mut Self::Session, begin: Begin<'_>) -> Result<Timestamp> {
+        let begin = Begin { line: begin.line.filter(|_| self.lines_move()), ..begin };
+        let rows = match simple(&mut session.db, self.beginning(begin)).await {
+            Err(error) if begin.line.is_some() && waited_in_vain(&error) => {
+                tracing::debug!(?error, "whoever is first in line may have gone; going past");
+                self.leave_lines();
+                self.roll_back(session).await?;
+                simple(&mut session.db, self.beginning(Begin { line: None, ..begin })).await?
+            }
+            answer => answer?,
+        };
         now_of(&rows)
     }
 
@@ -188,7 +211,7 @@ pub(super) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000):
 
 impl Settings {
     /// Begins a transaction, sets what holds in it and asks for the time: one message, one answer.
-    fn beginning(&self, begin: Begin) -> String {
+    fn beginning(&self, begin: Begin<'_>) -> String {
         let isolation = match begin.isolation {
             Isolation::ReadCommitted => "READ COMMITTED",
             Isolation::RepeatableRead => "REPEATABLE READ",
@@ -205,7 +228,28 @@ impl Settings {
                 set(name, value);
             }
         }
-        format!("BEGIN ISOLATION LEVEL {isolation}{access}; SELECT {}", columns.join(", "))
+        let turn = begin.line.map(|line| self.turn_in(line)).unwrap_or_default();
+        format!("BEGIN ISOLATION LEVEL {isolation}{access}; {turn}SELECT {}", columns.join(", "))
+    }
+
+    /// Waits for a lock that ends with the transaction, but not for long: whoever has it may hang.
+    fn turn_in(&self, line: &str) -> String {
+        let name = format!("{}:{line}", self.schema.name()).replace('\\', "\\\\").replace('\'', "''");
+        let longest = LONGEST_TURN.as_millis();
+        format!(
+            "SELECT set_config('lock_timeout', '{longest}', true); \
+             SELECT pg_advisory_xact_lock({LINES}, hashtext(E'{name}')); SET LOCAL lock_timeout TO DEFAULT; "
+        )
+    }
+
+    /// Whether waiting in a line made sense the last time, or that is long ago.
+    fn lines_move(&self) -> bool {
+        let left = *self.left_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        left.is_none_or(|left| left.elapsed() >= LINES_REST)
+    }
+
+    fn leave_lines(&self) {
+        *self.left_lines.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }
 

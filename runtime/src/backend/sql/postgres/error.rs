@@ -21,6 +21,12 @@ pub(super) fn is_in_the_way(error: &sqlx::Error) -> bool {
     state(error).is_some_and(|state| matches!(&*state, "40001" | "40P01" | "23505"))
 }
 
+/// Whether a lock was not to be had within `lock_timeout`.
+pub(super) fn waited_in_vain(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    cause.and_then(state).is_some_and(|state| state == "55P03")
+}
+
 fn of_state(state: &str) -> Error {
     let lasting = |message| Error::new(ErrorKind::Unavailable, message);
     match state {
