@@ -200,7 +200,7 @@ impl ClaimWork {
         let mut handed_out = Vec::with_capacity(jobs.len());
         let mut jobs = jobs.into_iter();
         // One lease mostly; more where the jobs are larger than what a column or a message holds.
-        for portion in portions(&records, db.most_bytes(), |record| record) {
+        for portion in portions(&records, db.most_bytes(), Record::size) {
             let jobs: Vec<_> = jobs.by_ref().take(portion.len()).collect();
             let held = holds(limited, &jobs);
             let members = jobs.iter().map(Job::id).collect();

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use super::lease::open_members;
 use super::news::News;
 use super::places;
-use super::record::{Record, decode, encode, job_id};
+use super::record::{Own, Record, decode, encode, job_id};
 use super::tables::{Columns, Tables, Value, lists, rows};
 use super::unique::{self as keys, Holders, Replaceable};
 use super::work::{Isolation, Work, raced};
 use crate::backend::{Push, Pushed};
 use crate::error::Result;
-use crate::job::{BatchId, Job, JobId, NewJob, When};
+use crate::job::{BatchId, Job, JobId, JobLimit, JobSpec, NewJob, Unique, When};
 use crate::policy::unique;
 use crate::time::Timestamp;
 
@@ -25,62 +25,95 @@ const REMEMBERED: Duration = Duration::from_hours(1);
 /// One push.
 pub(super) struct PushWork {
     batch: BatchId,
-    jobs: Vec<Incoming>,
+    jobs: Vec<NewJob>,
+    rows: Rows,
     /// Whether this push also forgets old batches.
     tidies: bool,
     /// Whether it found in an earlier run that not all is as it mostly is: that its jobs are new.
     careful: bool,
 }
 
-/// A job to be stored, as the row that it will be once its times are known.
-struct Incoming {
-    new: NewJob,
-    record: Record,
+/// The jobs of a push as the rows that they will be once their times are known.
+enum Rows {
+    /// One for each job, in order.
+    Each(Vec<Record>),
+    /// That of the first job, from which the others differ in nothing but their ids and payloads: as those of a bulk
+    /// dispatch mostly do, and making a row costs more than all else that is done for a job before it is stored.
+    Alike(Box<Record>),
 }
 
 impl PushWork {
     pub(super) fn new(push: &Push, tidies: bool) -> Result<Self> {
-        let mut jobs = Vec::with_capacity(push.jobs.len());
-        for new in &push.jobs {
-            jobs.push(Incoming::new(new)?);
-        }
-        Ok(Self { batch: push.batch, jobs, tidies, careful: false })
+        // Encoded here, outside of any transaction; the times follow inside.
+        let record = |new: &NewJob| Record::new(&Job::received(new, Timestamp::from_micros(0)));
+        let rows = match &push.jobs[..] {
+            [first, others @ ..] if !others.is_empty() && others.iter().all(|other| are_alike(first, other)) => {
+                Rows::Alike(Box::new(record(first)?))
+            }
+            jobs => Rows::Each(jobs.iter().map(record).collect::<Result<_>>()?),
+        };
+        Ok(Self { batch: push.batch, jobs: push.jobs.clone(), rows, tidies, careful: false })
     }
 
     /// The queues that it pushes to.
     pub(super) fn news(&self) -> News {
         let mut news = News::default();
-        self.jobs.iter().for_each(|incoming| news.jobs(&incoming.new.spec.queue));
+        self.jobs.iter().for_each(|new| news.jobs(&new.spec.queue));
         news
-    }
-}
-
-impl Incoming {
-    fn new(new: &NewJob) -> Result<Self> {
-        // Encoded here, outside of any transaction; the times follow inside.
-        let job = Job::received(new, Timestamp::from_micros(0));
-        Ok(Self { new: new.clone(), record: Record::new(&job)? })
     }
 
     fn receive(&mut self, now: Timestamp) {
-        self.record.pushed = now.as_micros();
-        self.record.due = self.new.due.resolve(now).as_micros();
-        self.record.expires = self.new.expires.map(|expires| expires.resolve(now).as_micros());
+        let receive = |record: &mut Record, new: &NewJob| {
+            record.pushed = now.as_micros();
+            record.due = new.due.resolve(now).as_micros();
+            record.expires = new.expires.map(|expires| expires.resolve(now).as_micros());
+        };
+        match &mut self.rows {
+            Rows::Each(records) => records.iter_mut().zip(&self.jobs).for_each(|(record, new)| receive(record, new)),
+            Rows::Alike(like) => self.jobs.first().into_iter().for_each(|first| receive(like, first)),
+        }
     }
+}
 
-    /// Whether its times are counted from its push.
-    fn is_relative(&self) -> bool {
-        let is_relative = |when: &When| matches!(when, When::After(_));
-        is_relative(&self.new.due) && self.new.expires.as_ref().is_none_or(is_relative)
-    }
+/// Whether nothing but ids and payloads tells the two apart, neither of which has limits or a unique key.
+fn are_alike(one: &NewJob, other: &NewJob) -> bool {
+    // All of it by name, so that nothing new is forgotten.
+    let NewJob { spec, due, expires } = one;
+    let JobSpec {
+        id: _,
+        task,
+        queue,
+        payload,
+        priority,
+        max_attempts,
+        timeout,
+        backoff,
+        keep_result,
+        unique,
+        limits,
+        headers,
+        tags,
+        parent,
+    } = &**spec;
+    let spec = &*other.spec;
+    let is_free = |unique: &Option<Unique>, limits: &[JobLimit]| unique.is_none() && limits.is_empty();
+    is_free(unique, limits)
+        && is_free(&spec.unique, &spec.limits)
+        && (due, expires) == (&other.due, &other.expires)
+        && (task, queue, payload.codec) == (&spec.task, &spec.queue, spec.payload.codec)
+        && (priority, max_attempts, timeout) == (&spec.priority, &spec.max_attempts, &spec.timeout)
+        && (backoff, keep_result, parent) == (&spec.backoff, &spec.keep_result, &spec.parent)
+        && (headers, tags) == (&spec.headers, &spec.tags)
+}
 
-    fn id(&self) -> JobId {
-        self.new.spec.id
-    }
+/// Whether its times are counted from its push.
+fn is_relative(new: &NewJob) -> bool {
+    let is_relative = |when: &When| matches!(when, When::After(_));
+    is_relative(&new.due) && new.expires.as_ref().is_none_or(is_relative)
+}
 
-    fn key(&self) -> Option<&str> {
-        self.new.spec.unique.as_ref().map(|unique| unique.key.as_str())
-    }
+fn key(new: &NewJob) -> Option<&str> {
+    new.spec.unique.as_ref().map(|unique| unique.key.as_str())
 }
 
 #[async_trait]
@@ -98,18 +131,18 @@ impl Work for PushWork {
         now: Timestamp,
         news: &mut News,
     ) -> Result<Option<Vec<Pushed>>> {
-        self.jobs.iter_mut().for_each(|incoming| incoming.receive(now));
-        let can_say = |only: &&Incoming| !Db::SHARED || only.is_relative();
-        let Some(only) = self.simple().filter(can_say).filter(|_| !self.tidies) else { return Ok(None) };
-        if !db.store_alone(self.batch, &only.record).await? {
+        self.receive(now);
+        let can_say = |(only, _): &(&NewJob, _)| !Db::SHARED || is_relative(only);
+        let Some((only, record)) = self.simple().filter(can_say).filter(|_| !self.tidies) else { return Ok(None) };
+        if !db.store_alone(self.batch, record).await? {
             return Ok(None);
         }
-        news.jobs(&only.new.spec.queue);
+        news.jobs(&only.spec.queue);
         Ok(Some(vec![Pushed::Stored]))
     }
 
     async fn run<Db: Tables>(&mut self, db: &mut Db, now: Timestamp, news: &mut News) -> Result<Vec<Pushed>> {
-        self.jobs.iter_mut().for_each(|incoming| incoming.receive(now));
+        self.receive(now);
         if self.tidies {
             forget_batches(db, now).await?;
         }
@@ -123,26 +156,40 @@ impl Work for PushWork {
         // From here on a failure means that something was there already: a second run looks before it stores.
         self.careful = true;
         remember_others(db, self.batch, &answers).await?;
-        let stored = || self.jobs.iter().zip(&answers).filter(|(_, answer)| **answer == Pushed::Stored);
+        let is_stored = |answer: &Pushed| *answer == Pushed::Stored;
+        let stored = || self.jobs.iter().zip(&answers).filter(|(_, answer)| is_stored(answer)).map(|(new, _)| new);
         let mut changed = HashMap::new();
         for job in replaceable.changed() {
             news.jobs(&job.spec.queue);
             changed.insert(job.id(), Record::new(job)?);
         }
-        let record = |incoming: &'_ Incoming| changed.get(&incoming.id()).cloned();
-        let of_this_push: HashMap<_, _> = stored().filter_map(|(job, _)| Some((job.id(), record(job)?))).collect();
-        let records: Vec<_> = stored().map(|(job, _)| of_this_push.get(&job.id()).unwrap_or(&job.record)).collect();
-        if !records.is_empty() {
-            places::lay(db, &records, now).await?;
+        match &self.rows {
+            Rows::Alike(like) => {
+                let own: Vec<_> =
+                    stored().map(|new| Own { id: new.spec.id, payload: &new.spec.payload.bytes }).collect();
+                if !own.is_empty() {
+                    db.insert_alike(like, &own).await?;
+                }
+            }
+            Rows::Each(records) => {
+                // One that a later job of this push has changed is stored as that left it.
+                let merged: HashMap<_, _> = stored().filter_map(|new| changed.remove_entry(&new.spec.id)).collect();
+                let records = self.jobs.iter().zip(records).zip(&answers).filter(|(_, answer)| is_stored(answer));
+                let records: Vec<_> =
+                    records.map(|((new, record), _)| merged.get(&new.spec.id).unwrap_or(record)).collect();
+                if !records.is_empty() {
+                    places::lay(db, &records, now).await?;
+                }
+            }
         }
-        if Db::SHARED && have_moved_on(db, &records).await? {
+        let ids: Vec<_> = stored().map(|new| new.spec.id).collect();
+        if Db::SHARED && have_moved_on(db, &ids).await? {
             return Err(raced("a job of the same id"));
         }
-        changed.retain(|id, _| !of_this_push.contains_key(id));
         keys::write_changed(db, changed.values(), now).await?;
-        let taken = stored().filter_map(|(job, _)| Some((job.new.spec.unique.as_ref()?, job.id())));
+        let taken = stored().filter_map(|new| Some((new.spec.unique.as_ref()?, new.spec.id)));
         holders.take(db, taken.collect(), now).await?;
-        stored().for_each(|(incoming, _)| news.jobs(&incoming.new.spec.queue));
+        stored().for_each(|new| news.jobs(&new.spec.queue));
         Ok(answers)
     }
 }
@@ -157,52 +204,58 @@ struct Decision {
 
 impl PushWork {
     /// Its one job, if there is nothing to decide about it.
-    fn simple(&self) -> Option<&Incoming> {
-        let [only] = &self.jobs[..] else { return None };
-        (!self.careful && only.key().is_none() && only.record.limited.is_none()).then_some(only)
+    fn simple(&self) -> Option<(&NewJob, &Record)> {
+        let ([only], Rows::Each(records)) = (&self.jobs[..], &self.rows) else { return None };
+        let record = records.first().filter(|record| record.limited.is_none())?;
+        (!self.careful && key(only).is_none()).then_some((only, record))
     }
 
     /// The short way for such a job; `None` when it must go the long one.
     async fn store_only<Db: Tables>(&mut self, db: &mut Db, news: &mut News) -> Result<Option<Vec<Pushed>>> {
-        let Some(only) = self.simple() else { return Ok(None) };
-        let stored = db.store_only(self.batch, &only.record).await?;
+        let Some((_, record)) = self.simple() else { return Ok(None) };
+        let stored = db.store_only(self.batch, record).await?;
         // A second run goes the long way.
         self.careful = true;
         let [only] = &self.jobs[..] else { return Ok(None) };
         if !stored {
             return Ok(None);
         }
-        if Db::SHARED && have_moved_on(db, &[&only.record]).await? {
+        if Db::SHARED && have_moved_on(db, &[only.spec.id]).await? {
             return Err(raced("a job of the same id"));
         }
-        news.jobs(&only.new.spec.queue);
+        news.jobs(&only.spec.queue);
         Ok(Some(vec![Pushed::Stored]))
     }
 
     async fn decide<Db: Tables>(&self, db: &mut Db, now: Timestamp) -> Result<Decision> {
-        let ids: Vec<_> = self.jobs.iter().map(Incoming::id).collect();
-        let keys: Vec<_> = self.jobs.iter().filter_map(Incoming::key).collect();
+        let ids: Vec<_> = self.jobs.iter().map(|new| new.spec.id).collect();
+        let keys: Vec<_> = self.jobs.iter().filter_map(key).collect();
         let mut holders = Holders::of(db, &keys, now).await?;
         // Beside other transactions what is stored is asked about afterwards, and only then also before when something
         // says that not all is new: a job may have its own key, or have ended and left it to another.
         let asks = !Db::SHARED || self.careful || !holders.is_empty();
         let mut known = if asks { existing(db, &ids).await? } else { HashSet::new() };
-        let replacing = self.jobs.iter().filter(|incoming| unique::replacement(&incoming.new).is_some());
-        let wanted: Vec<_> = replacing.filter_map(Incoming::key).collect();
+        if keys.is_empty() && known.is_empty() && ids.is_sorted_by(|one, next| one < next) {
+            // As it mostly is: all are new, and no two the same.
+            let answers = vec![Pushed::Stored; ids.len()];
+            return Ok(Decision { answers, holders, replaceable: Replaceable::default() });
+        }
+        let replacing = self.jobs.iter().filter(|new| unique::replacement(new).is_some());
+        let wanted: Vec<_> = replacing.filter_map(key).collect();
         let mut replaceable = Replaceable::lock(db, &holders, &wanted, now).await?;
-        let decide = |incoming: &Incoming| {
-            if !known.insert(incoming.id()) {
+        let decide = |new: &NewJob| {
+            if !known.insert(new.spec.id) {
                 return Pushed::Repeated;
             }
-            let Some(key) = incoming.key() else { return Pushed::Stored };
-            if let Some(holder) = holders.reserve(key, incoming.id()) {
+            let Some(key) = key(new) else { return Pushed::Stored };
+            if let Some(holder) = holders.reserve(key, new.spec.id) {
                 // Not stored, so a further job with this id is not a repeat.
-                known.remove(&incoming.id());
-                let is_replaced = replaceable.replace(holder, &incoming.new, now);
+                known.remove(&new.spec.id);
+                let is_replaced = replaceable.replace(holder, new, now);
                 return if is_replaced { Pushed::Replaced(holder) } else { Pushed::Conflict(holder) };
             }
             if !wanted.is_empty() {
-                replaceable.add(Job::received(&incoming.new, now));
+                replaceable.add(Job::received(new, now));
             }
             Pushed::Stored
         };
@@ -322,7 +375,7 @@ pub(super) async fn existing<Db: Tables>(db: &mut Db, ids: &[JobId]) -> Result<H
 ///
 /// Until this one commits nobody can move what it stored, and what others do to the same ids waits for it. So a job
 /// that is seen nowhere else after it was stored is stored once.
-async fn have_moved_on<Db: Tables>(db: &mut Db, stored: &[&Record]) -> Result<bool> {
+async fn have_moved_on<Db: Tables>(db: &mut Db, ids: &[JobId]) -> Result<bool> {
     // The second part says with one look whether there is anything to look through.
     const NEAR: &str = "SELECT members, settled FROM taskwright_leases WHERE newest >= ? UNION ALL \
         SELECT NULL, NULL FROM (SELECT id FROM taskwright_finished WHERE id BETWEEN ? AND ? LIMIT 1) AS found UNION ALL \
@@ -330,26 +383,25 @@ async fn have_moved_on<Db: Tables>(db: &mut Db, stored: &[&Record]) -> Result<bo
     const FINISHED: &str = "SELECT id FROM taskwright_finished WHERE id IN (?..) LIMIT 1";
     const TWICE: &str = "SELECT taskwright_limited.id FROM taskwright_limited \
         JOIN taskwright_jobs ON taskwright_jobs.id = taskwright_limited.id WHERE taskwright_limited.id IN (?..) LIMIT 1";
-    let ids = stored.iter().map(|record| record.job_id()).collect::<Result<Vec<_>>>()?;
     let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(false) };
     let (from, to) = (Value::Id(first.as_bytes()), Value::Id(last.as_bytes()));
     let near = db.fetch(NEAR, &[from, from, to, from, to]).await?;
     if near.is_empty() {
         return Ok(false);
     }
-    let ids: HashSet<_> = ids.into_iter().collect();
+    let stored: HashSet<_> = ids.iter().collect();
     let mut may_be_elsewhere = false;
     for row in &near {
         let Some(members) = row.bytes(0)? else {
             may_be_elsewhere = true;
             continue;
         };
-        if open_members(&members, &row.bytes(1)?.unwrap_or_default()).any(|id| ids.contains(&id)) {
+        if open_members(&members, &row.bytes(1)?.unwrap_or_default()).any(|id| stored.contains(&id)) {
             return Ok(true);
         }
     }
     if may_be_elsewhere {
-        for ids in lists(&ids.into_iter().collect::<Vec<_>>()) {
+        for ids in lists(ids) {
             for sql in [FINISHED, TWICE] {
                 if !db.fetch(sql, &[Value::Ids(ids)]).await?.is_empty() {
                     return Ok(true);
@@ -358,4 +410,54 @@ async fn have_moved_on<Db: Tables>(db: &mut Db, stored: &[&Record]) -> Result<bo
         }
     }
     Ok(false)
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::codec::Codec;
+    use crate::job::{Allowance, Name};
+    use crate::policy::Backoff;
+    use crate::testing::Draft;
+
+    #[test]
+    fn jobs_are_alike_where_nothing_but_ids_and_payloads_tells_them_apart() {
+        let draft = || NewJob::from(Draft::new(Name::default_queue()));
+        let changed = |change: fn(&mut JobSpec)| {
+            let mut other = draft();
+            let mut spec = (*other.spec).clone();
+            change(&mut spec);
+            other.spec = spec.into();
+            other
+        };
+        let one = draft();
+        assert!(are_alike(&one, &draft()));
+        assert!(are_alike(&one, &changed(|spec| spec.payload.bytes = vec![1, 2, 3].into())));
+        let different: [fn(&mut JobSpec); 13] = [
+            |spec| spec.task = Name::new("another").unwrap(),
+            |spec| spec.queue = Name::new("another").unwrap(),
+            |spec| spec.payload.codec = Codec::Json,
+            |spec| spec.priority += 1,
+            |spec| spec.max_attempts += 1,
+            |spec| spec.timeout = Some(Duration::from_secs(7)),
+            |spec| spec.backoff = Backoff::fixed(Duration::from_secs(7)),
+            |spec| spec.keep_result = Some(Duration::from_secs(7)),
+            |spec| spec.unique = Some(Unique::new("key")),
+            |spec| {
+                spec.limits = vec![JobLimit { key: "key".to_owned(), allowance: Allowance::at_once(1), weight: 1 }];
+            },
+            |spec| drop(spec.headers.insert("key".to_owned(), "value".to_owned())),
+            |spec| spec.tags.push("tag".to_owned()),
+            |spec| spec.parent = Some(JobId::new()),
+        ];
+        for (place, change) in different.into_iter().enumerate() {
+            let other = changed(change);
+            assert!(!are_alike(&one, &other) && !are_alike(&other, &one), "difference {place}");
+        }
+        let (keyed, limited) = (changed(different[8]), changed(different[9]));
+        assert!(!are_alike(&keyed, &keyed) && !are_alike(&limited, &limited), "not even where it is the same");
+        let later = NewJob { due: When::After(Duration::from_secs(7)), ..draft() };
+        let shorter = NewJob { expires: Some(When::After(Duration::from_secs(7))), ..draft() };
+        assert!(!are_alike(&one, &later) && !are_alike(&one, &shorter));
+    }
 }

@@ -299,10 +299,32 @@ impl Record {
     }
 }
 
-/// Whether nothing but ids and payloads tells these jobs apart, none of which has limits.
+/// What a job has of its own where jobs differ in nothing else.
+pub(super) struct Own<'job> {
+    pub(super) id: JobId,
+    pub(super) payload: &'job Bytes,
+}
+
+impl Own<'_> {
+    /// The row of the job that is like the one in another row otherwise.
+    pub(super) fn record(&self, like: &Record) -> Record {
+        let id = Bytes::copy_from_slice(self.id.as_bytes());
+        Record { id, payload: self.payload.clone(), ..like.clone() }
+    }
+
+    /// As [`Record::size`], of the job's row.
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
+    pub(super) fn size(&self, like: &Record) -> usize {
+        like.size().saturating_sub(like.payload.len()).saturating_add(self.payload.len())
+    }
+}
+
+/// What these jobs have of their own, if nothing but ids and payloads tells them apart and none of them has limits.
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub(super) fn are_alike(records: &[&Record]) -> bool {
-    records.windows(2).all(|pair| pair[0].is_like(pair[1]))
+pub(super) fn own_of_alike<'job>(records: &[&'job Record]) -> Option<Vec<Own<'job>>> {
+    let are_alike = records.windows(2).all(|pair| pair[0].is_like(pair[1]));
+    let own = |record: &&'job Record| Some(Own { id: record.job_id().ok()?, payload: &record.payload });
+    if are_alike { records.iter().map(own).collect() } else { None }
 }
 
 impl InLane {

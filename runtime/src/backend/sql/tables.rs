@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::lease::LeaseRow;
-use super::record::{FinishedRecord, Record};
+use super::record::{FinishedRecord, Own, Record};
 use crate::error::Result;
 use crate::job::{BatchId, JobId, Name};
 use crate::time::Timestamp;
@@ -153,6 +153,12 @@ pub(super) trait Tables: Send {
 
     /// Stores waiting jobs, by ascending id mostly, so that the table and its index grow at their ends.
     async fn insert_waiting(&mut self, pool: Pool, records: &[&Record]) -> Result<()>;
+
+    /// Stores waiting jobs without limits, at least one, that differ from one in nothing but these.
+    async fn insert_alike(&mut self, like: &Record, own: &[Own<'_>]) -> Result<()> {
+        let records: Vec<_> = own.iter().map(|own| own.record(like)).collect();
+        self.insert_waiting(Pool::Free, &records.iter().collect::<Vec<_>>()).await
+    }
 
     /// Notes a batch and stores its one job, which has no limits, with one call: if the batch was not noted before, and
     /// beside no other transactions also only if the job lies nowhere. Says whether it did; otherwise nothing was written.
@@ -300,12 +306,12 @@ pub(super) fn runs<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
 }
 
 /// Splits rows of jobs into portions of at most so many bytes, if one job alone has not more.
-pub(super) fn portions<T>(rows: &[T], most: usize, job: impl Fn(&T) -> &Record) -> impl Iterator<Item = &[T]> {
+pub(super) fn portions<T>(rows: &[T], most: usize, size: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
     let mut rest = rows;
     std::iter::from_fn(move || {
         let mut total = 0_usize;
         let fits = |row: &&T| {
-            total = total.saturating_add(job(row).size());
+            total = total.saturating_add(size(row));
             total <= most
         };
         let length = rest.iter().take_while(fits).count().max(1).min(rest.len());

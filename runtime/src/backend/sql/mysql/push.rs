@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, MySqlConnection};
 use super::connect::NOW;
 use super::error::fault;
 use super::tables::{Session, translate};
-use crate::backend::sql::record::{Record, hex};
+use crate::backend::sql::record::{Own, Record, hex};
 use crate::backend::sql::tables::{JOB_COLUMNS, Tables, portions, runs};
 use crate::error::Result;
 use crate::job::BatchId;
@@ -74,8 +74,7 @@ const ALIKE: &str = "(?, @taskwright.queue, @taskwright.priority, @taskwright.du
 impl<Db: BorrowMut<MySqlConnection> + Send> Session<Db> {
     /// Stores jobs that differ in nothing but their ids and payloads, as those of a bulk dispatch mostly do: the server
     /// takes longest over the values that come with a statement.
-    pub(super) async fn insert_alike(&mut self, records: &[&Record]) -> Result<()> {
-        let Some(one) = records.first() else { return Ok(()) };
+    pub(super) async fn store_alike(&mut self, one: &Record, own: &[Own<'_>]) -> Result<()> {
         let common = self
             .statement(COMMON)
             .bind(&one.queue)
@@ -89,16 +88,12 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Session<Db> {
             .bind(one.pushed)
             .bind(one.codec);
         common.execute(self.db.borrow_mut()).await.map_err(fault)?;
-        for run in portions(records, self.most_bytes(), |record| record).flat_map(runs) {
+        for run in portions(own, self.most_bytes(), |own| own.size(one)).flat_map(runs) {
             let mut sql = translate(&format!("INSERT INTO taskwright_jobs ({JOB_COLUMNS}) VALUES "), &self.prefix);
             // Not looked through for names of tables: it is long.
             sql += &vec![ALIKE; run.len()].join(", ");
-            let insert = run.iter().fold(sqlx::query(AssertSqlSafe(sql)), |insert, record| {
-                insert
-                    .bind(&record.id[..])
-                    .bind(record.expires)
-                    .bind(&record.payload[..])
-                    .bind(record.extras.as_deref())
+            let insert = run.iter().fold(sqlx::query(AssertSqlSafe(sql)), |insert, own| {
+                insert.bind(&own.id.as_bytes()[..]).bind(one.expires).bind(&own.payload[..]).bind(one.extras.as_deref())
             });
             insert.execute(self.db.borrow_mut()).await.map_err(fault)?;
         }

@@ -19,7 +19,7 @@ use super::push::{MANY, MOST_ALONE, store_alone};
 use crate::backend::sql::lease::LeaseRow;
 use crate::backend::sql::marks::{Marked, bind, bind_finished, bind_waiting, with_lists};
 use crate::backend::sql::places::waiting_record;
-use crate::backend::sql::record::{FinishedRecord, Record, are_alike, job_id};
+use crate::backend::sql::record::{FinishedRecord, Own, Record, job_id, own_of_alike};
 use crate::backend::sql::tables::{
     Columns, FINISHED_COLUMNS, JOB_COLUMNS, JOB_WIDTH, Pool, Tables, Terms, Value, Wish, clamp, limits_met, marks,
     of_known_tasks, portions, rows, runs, unknown_tasks,
@@ -298,11 +298,14 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
     }
 
     async fn insert_waiting(&mut self, pool: Pool, records: &[&Record]) -> Result<()> {
-        if pool == Pool::Free && records.len() >= MANY && are_alike(records) {
-            return self.insert_alike(records).await;
+        if let (Pool::Free, [like, _, ..]) = (pool, records)
+            && records.len() >= MANY
+            && let Some(own) = own_of_alike(records)
+        {
+            return self.store_alike(like, &own).await;
         }
         let (columns, width) = pool.columns();
-        for portion in portions(records, self.most_bytes(), |record| record) {
+        for portion in portions(records, self.most_bytes(), |record| record.size()) {
             for run in runs(portion) {
                 let sql = format!("INSERT INTO {} ({columns}) VALUES {}", pool.table(), rows(run.len(), width));
                 let insert = run.iter().fold(self.statement(&sql), |insert, record| bind_waiting(insert, record));
@@ -310,6 +313,14 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
             }
         }
         Ok(())
+    }
+
+    async fn insert_alike(&mut self, like: &Record, own: &[Own<'_>]) -> Result<()> {
+        if own.len() >= MANY {
+            return self.store_alike(like, own).await;
+        }
+        let records: Vec<_> = own.iter().map(|own| own.record(like)).collect();
+        self.insert_waiting(Pool::Free, &records.iter().collect::<Vec<_>>()).await
     }
 
     /// The whole transaction in one message, with its values as words in it: a message with values apart has one statement.
@@ -324,7 +335,7 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
     async fn insert_finished(&mut self, records: &[FinishedRecord]) -> Result<()> {
         let columns = format!("{JOB_COLUMNS}, {FINISHED_COLUMNS}");
         let set: Vec<_> = columns.split(", ").skip(1).collect();
-        for portion in portions(records, self.most_bytes(), |record| &record.job) {
+        for portion in portions(records, self.most_bytes(), |record| record.job.size()) {
             for run in runs(portion) {
                 let values = rows(run.len(), JOB_WIDTH + 3);
                 let sql = Self::upsert("taskwright_finished", &columns, &values, "id", &set);

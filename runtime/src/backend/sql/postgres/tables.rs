@@ -258,7 +258,7 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
     async fn insert_waiting(&mut self, pool: Pool, records: &[&Record]) -> Result<()> {
         let (columns, _) = pool.columns();
         let more = if pool == Pool::Limited { ", $15::text[], $16::bytea[]" } else { "" };
-        for run in portions(records, self.most_bytes(), |record| record) {
+        for run in portions(records, self.most_bytes(), |record| record.size()) {
             let table = pool.table();
             let sql = format!("INSERT INTO {table} ({columns}) SELECT * FROM unnest({JOB_ARRAYS}{more})");
             let mut insert = bind_records(self.statement(&sql), run)?;
@@ -298,7 +298,7 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
     }
 
     async fn insert_finished(&mut self, records: &[FinishedRecord]) -> Result<()> {
-        for run in portions(records, self.most_bytes(), |record| &record.job) {
+        for run in portions(records, self.most_bytes(), |record| record.job.size()) {
             let columns = format!("{JOB_COLUMNS}, {FINISHED_COLUMNS}");
             let set: Vec<_> =
                 columns.split(", ").skip(1).map(|column| format!("{column} = excluded.{column}")).collect();

@@ -14,7 +14,7 @@ use super::error::fault;
 use crate::backend::sql::lease::LeaseRow;
 use crate::backend::sql::marks::{Marked, bind, bind_columns, bind_finished, bind_waiting, with_lists};
 use crate::backend::sql::places::waiting_record;
-use crate::backend::sql::record::{FinishedRecord, Record, are_alike};
+use crate::backend::sql::record::{FinishedRecord, Own, Record, own_of_alike};
 use crate::backend::sql::tables::{
     Columns, FINISHED_COLUMNS, JOB_COLUMNS, JOB_WIDTH, Pool, Tables, Terms, Value, Wish, clamp, limits_met, marks,
     of_known_tasks, portions, rows, runs, unknown_tasks,
@@ -124,13 +124,43 @@ impl Tables for SqliteConnection {
     }
 
     async fn insert_waiting(&mut self, pool: Pool, records: &[&Record]) -> Result<()> {
-        if pool == Pool::Free && records.len() > 1 && are_alike(records) {
-            return insert_alike(self, records).await;
+        if let (Pool::Free, [like, _, ..]) = (pool, records)
+            && let Some(own) = own_of_alike(records)
+        {
+            return self.insert_alike(like, &own).await;
         }
         let (columns, width) = pool.columns();
         for run in runs(records) {
             let sql = format!("INSERT INTO {} ({columns}) VALUES {}", pool.table(), rows(run.len(), width));
             let insert = run.iter().fold(statement(sql.into()), |insert, record| bind_waiting(insert, record));
+            insert.execute(&mut *self).await.map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    /// What they have in common is bound once. So are all ids and all payloads, one after the other, from which the
+    /// statement cuts what each row has: bytes that are bound are allocated and copied three times on their way.
+    async fn insert_alike(&mut self, like: &Record, own: &[Own<'_>]) -> Result<()> {
+        for run in portions(own, MOST_PACKED, |own| own.size(like)).flat_map(runs) {
+            let common = marks(JOB_WIDTH - 3);
+            let places: Vec<_> = (0..run.len()).map(|place| format!("({}, ?, ?)", place * ID + 1)).collect();
+            let sql = format!(
+                "INSERT INTO taskwright_jobs ({JOB_COLUMNS}) \
+                 SELECT substr(?, column1, {ID}), {common}, substr(?, column2, column3), ? FROM (VALUES {})",
+                places.join(", "),
+            );
+            let mut ids = Vec::with_capacity(run.len() * ID);
+            // Never empty: a part of nothing would be NULL.
+            let mut payloads = vec![0];
+            let mut parts = Vec::with_capacity(run.len());
+            for own in run {
+                parts.push((payloads.len() + 1, own.payload.len()));
+                ids.extend_from_slice(own.id.as_bytes());
+                payloads.extend_from_slice(own.payload);
+            }
+            let insert = bind_columns(statement(sql.into()), &ids, &payloads, like);
+            let insert =
+                parts.into_iter().fold(insert, |insert, (start, length)| insert.bind(clamp(start)).bind(clamp(length)));
             insert.execute(&mut *self).await.map_err(fault)?;
         }
         Ok(())
@@ -298,36 +328,6 @@ const ID: usize = 16;
 
 /// The most bytes of jobs that are bound as one value.
 const MOST_PACKED: usize = 16 << 20;
-
-/// Stores jobs that differ in nothing but their ids and payloads, as those of a bulk dispatch mostly do.
-///
-/// What they have in common is bound once. So are all ids and all payloads, one after the other, from which the statement
-/// cuts what each row has: bytes that are bound are allocated and copied three times on their way.
-async fn insert_alike(db: &mut SqliteConnection, records: &[&Record]) -> Result<()> {
-    for run in portions(records, MOST_PACKED, |record| record).flat_map(runs) {
-        let common = marks(JOB_WIDTH - 3);
-        let places: Vec<_> = (0..run.len()).map(|place| format!("({}, ?, ?)", place * ID + 1)).collect();
-        let sql = format!(
-            "INSERT INTO taskwright_jobs ({JOB_COLUMNS}) \
-             SELECT substr(?, column1, {ID}), {common}, substr(?, column2, column3), ? FROM (VALUES {})",
-            places.join(", "),
-        );
-        let mut ids = Vec::with_capacity(run.len() * ID);
-        // Never empty: a part of nothing would be NULL.
-        let mut payloads = vec![0];
-        let mut parts = Vec::with_capacity(run.len());
-        for record in run {
-            parts.push((payloads.len() + 1, record.payload.len()));
-            ids.extend_from_slice(&record.id);
-            payloads.extend_from_slice(&record.payload);
-        }
-        let insert = bind_columns(statement(sql.into()), &ids, &payloads, run[0]);
-        let insert =
-            parts.into_iter().fold(insert, |insert, (start, length)| insert.bind(clamp(start)).bind(clamp(length)));
-        insert.execute(&mut *db).await.map_err(fault)?;
-    }
-    Ok(())
-}
 
 /// Binds the values of [`STORE_ONLY`].
 fn bind_only(store: Statement, batch: BatchId, record: &Record) -> Statement {
