@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
 
 use crate::tree::{files_in, read};
@@ -46,9 +47,10 @@ const TIERS: &[Tier] = &[
     Tier { parts: &["task", "context", "registry", "blocking"], uses: &[DATA, "transaction"] },
     // Putting tasks on queues, and awaiting them.
     Tier { parts: &["batch"], uses: &[DATA] },
+    Tier { parts: &["pushes"], uses: &[DATA, "backend batch"] },
     Tier {
         parts: &["client", "dispatch", "handle", "outcomes"],
-        uses: &[DATA, "backend backend::connect batch trace task context"],
+        uses: &[DATA, "backend backend::connect pushes trace task context"],
     },
     // Running them. Maintenance is what one elected worker does besides, so the two know each other.
     Tier { parts: &["worker", "maintenance"], uses: &[DATA, TASKS, "backend batch client"] },
@@ -272,6 +274,13 @@ impl Visit<'_> for Paths {
 }
 
 fn is_for_tests_or_docs(attribute: &syn::Attribute) -> bool {
-    let condition = attribute.path().is_ident("cfg").then(|| attribute.parse_args::<syn::Path>().ok()).flatten();
-    condition.is_some_and(|condition| condition.is_ident("test") || condition.is_ident("doc"))
+    let condition = attribute.path().is_ident("cfg").then(|| attribute.parse_args::<syn::Meta>().ok()).flatten();
+    let is_one = |condition: &syn::Meta| condition.path().is_ident("test") || condition.path().is_ident("doc");
+    let all_of = |list: syn::MetaList| list.parse_args_with(Punctuated::<syn::Meta, syn::Token![,]>::parse_terminated);
+    match condition {
+        Some(syn::Meta::List(list)) if list.path.is_ident("all") => {
+            all_of(list).is_ok_and(|all| all.iter().any(is_one))
+        }
+        condition => condition.as_ref().is_some_and(is_one),
+    }
 }
