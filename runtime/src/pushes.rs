@@ -9,12 +9,12 @@ use crate::batch::{Batcher, Bounds, Flush};
 use crate::error::Result;
 use crate::job::{BatchId, NewJob};
 
-/// What a client's dispatches go through. Each lane has one push in flight, and room for [`Bounds::capacity`] jobs.
+/// What a client's dispatches go through. Each batcher has one push in flight, and room for [`Bounds::capacity`] jobs.
 pub(crate) struct Pushes {
     /// All but every other piece of a large dispatch.
-    lane: Batcher<PushJobs>,
+    first: Batcher<PushJobs>,
     /// So that a large dispatch prepares a piece while the one before is stored.
-    beside: Batcher<PushJobs>,
+    second: Batcher<PushJobs>,
     /// The most jobs in one push.
     piece: usize,
     /// Whether a push is stored whole. A store that takes jobs one by one hands them out as they came.
@@ -26,24 +26,24 @@ impl Pushes {
         let info = backend.info();
         let piece = info.limits.max_push.max(1);
         let bounds = Bounds { batch: piece, ..Bounds::default() };
-        let lane = || Batcher::new(PushJobs { backend: Arc::clone(backend) }, bounds);
-        Self { lane: lane(), beside: lane(), piece, atomic: info.atomic_push }
+        let batcher = || Batcher::new(PushJobs { backend: Arc::clone(backend) }, bounds);
+        Self { first: batcher(), second: batcher(), piece, atomic: info.atomic_push }
     }
 
     /// As [`Batcher::submit`].
     pub(crate) async fn submit(&self, job: NewJob) -> Result<Pushed> {
-        self.lane.submit(job).await
+        self.first.submit(job).await
     }
 
     /// As [`Batcher::submit_apart`].
     pub(crate) async fn submit_apart(&self, jobs: Vec<NewJob>) -> Vec<Result<Pushed>> {
-        self.lane.submit_apart(jobs).await
+        self.first.submit_apart(jobs).await
     }
 
     /// As [`Batcher::submit_many`], but with two pieces on their way at a time where neither decides about the other.
     pub(crate) async fn submit_many(&self, jobs: Vec<NewJob>) -> Vec<Result<Pushed>> {
         if jobs.len() <= self.piece || !self.atomic || !jobs.iter().all(is_indifferent) {
-            return self.lane.submit_many(jobs).await;
+            return self.first.submit_many(jobs).await;
         }
         // Held to take the next piece, never across an await.
         let rest = Mutex::new((0_usize.., jobs.into_iter()));
@@ -52,22 +52,22 @@ impl Pushes {
             let piece: Vec<_> = rest.1.by_ref().take(self.piece).collect();
             rest.0.next().filter(|_| !piece.is_empty()).map(|place| (place, piece))
         };
-        let submit = async |lane: &Batcher<PushJobs>| {
+        let submit = async |batcher: &Batcher<PushJobs>| {
             let mut answered = Vec::new();
             while let Some((place, piece)) = next() {
-                answered.push((place, lane.submit_many(piece).await));
+                answered.push((place, batcher.submit_many(piece).await));
             }
             answered
         };
-        let (mut answered, beside) = future::join(submit(&self.lane), submit(&self.beside)).await;
-        answered.extend(beside);
+        let (mut answered, others) = future::join(submit(&self.first), submit(&self.second)).await;
+        answered.extend(others);
         answered.sort_unstable_by_key(|(place, _)| *place);
         answered.into_iter().flat_map(|(_, results)| results).collect()
     }
 
     /// As [`Batcher::close`].
     pub(crate) async fn close(&self) {
-        future::join(self.lane.close(), self.beside.close()).await;
+        future::join(self.first.close(), self.second.close()).await;
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
         let jobs: Vec<_> = (0..=2 * pushes.piece).map(draft).collect();
         let known = pushes.piece + 1;
         assert_eq!(pushes.submit(jobs[known].clone()).await.unwrap(), Pushed::Stored);
-        // So that the first lane takes the first piece and the last.
+        // So that the first batcher takes the first piece and the last.
         faulty.inject(Operation::Push, Fault::Slow(Duration::from_secs(1)), 1);
         faulty.inject(Operation::Push, Fault::Slow(Duration::from_secs(2)), 1);
         let answers = pushes.submit_many(jobs).await;

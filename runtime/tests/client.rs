@@ -501,7 +501,7 @@ async fn two_pieces_of_a_large_dispatch_are_stored_at_a_time_and_answered_in_ord
     assert_eq!(world.faulty.calls(Operation::Push), 2, "the third piece waits for one of the first two");
     world.faulty.release();
     settle_down().await;
-    assert_eq!(world.faulty.calls(Operation::Push), 5, "one lane went on to the end while the third piece hangs");
+    assert_eq!(world.faulty.calls(Operation::Push), 5, "the others went on to the end while the third piece hangs");
     world.faulty.release();
     let handles = dispatching.await.unwrap().unwrap();
     assert_eq!(handles.len(), 4 * PIECE + 1);
