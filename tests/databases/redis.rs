@@ -629,6 +629,29 @@ async fn limits_leave_nothing_behind() {
 }
 
 #[tokio::test]
+async fn jobs_of_more_lanes_than_one_script_counts_are_counted() {
+    let Some(site) = Site::shared() else { return };
+    let redis = site.open().await;
+    let jobs = (0..1_300).map(|number| Draft::new(queue()).limit(format!("key-{number}"), "1").into());
+    redis.push(&Push { batch: BatchId::new(), jobs: jobs.collect() }).await.unwrap();
+    redis.push(&limited(7, "key-0", "1")).await.unwrap();
+    let [of_queue] = &redis.inspect().unwrap().queues().await.unwrap()[..] else { panic!("one queue") };
+    assert_eq!(of_queue.counts.get(&State::Available), Some(&1_307));
+    assert!(of_queue.oldest.is_some());
+}
+
+#[tokio::test]
+async fn what_earlier_versions_noted_of_lanes_goes_with_the_next_claim() {
+    let Some(site) = Site::shared() else { return };
+    let redis = site.open().await;
+    redis.push(&limited(2, "a", "1")).await.unwrap();
+    let _: i64 = site.run(&format!("ZADD PREFIX_limited:{} 0 turn", queue())).await;
+    assert_eq!(claim(&redis, 1).await.unwrap().len(), 1);
+    let left = keys(&site).await;
+    assert!(left.iter().all(|key| !key.starts_with("limited:")), "{left:?}");
+}
+
+#[tokio::test]
 async fn a_rate_of_more_starts_than_are_remembered_is_never_exceeded() {
     let Some(site) = Site::shared() else { return };
     let clock = Clock::system();

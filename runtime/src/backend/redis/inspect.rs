@@ -20,6 +20,8 @@ use crate::time::{Timestamp, micros};
 const PAGE_LENGTH: usize = 500;
 /// How many queues are counted together.
 const COUNTED_TOGETHER: usize = 50;
+/// Where counting begins among the lanes of a queue, and where it ends.
+const FIRST_LANE: &str = "0";
 
 /// Which end of all jobs to begin at.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,13 +65,7 @@ impl Inspect for Redis {
         let names: Vec<_> = names.into_iter().collect();
         let mut queues = Vec::new();
         for names in names.chunks(COUNTED_TOGETHER) {
-            let mut call = self.link.call(&QUEUES);
-            for name in names {
-                call.arg(name.as_str());
-            }
-            for (name, counts) in names.iter().zip(list(self.link.run(&call).await?)?) {
-                queues.extend(stats(name, counts)?);
-            }
+            queues.extend(self.counted(names).await?);
         }
         Ok(queues)
     }
@@ -153,6 +149,29 @@ impl Redis {
         Ok(Page { jobs, next: if ids.len() == PAGE_LENGTH { ids.last().copied() } else { None } })
     }
 
+    /// Counts queues, at most [`COUNTED_TOGETHER`]: of each so many lanes with a script that it is done soon. One that is
+    /// added meanwhile may be left out.
+    async fn counted(&self, names: &[Name]) -> Result<Vec<QueueStats>> {
+        let mut sums: Vec<_> = names.iter().map(|_| Sum::default()).collect();
+        let mut open: Vec<_> = (0..names.len()).map(|place| (place, FIRST_LANE.to_owned())).collect();
+        while !open.is_empty() {
+            let mut call = self.link.call(&QUEUES);
+            for (place, lane) in &open {
+                call.arg(names[*place].as_str()).arg(lane.as_str());
+            }
+            let answers = list(self.link.run(&call).await?)?;
+            let mut still_open = Vec::new();
+            for ((place, _), counted) in open.into_iter().zip(answers) {
+                let next_lane = sums[place].add(counted)?;
+                if next_lane != FIRST_LANE {
+                    still_open.push((place, next_lane));
+                }
+            }
+            open = still_open;
+        }
+        Ok(names.iter().zip(&sums).filter_map(|(name, sum)| stats(name, sum)).collect())
+    }
+
     async fn page_of_all(&self, filter: &JobFilter, after: Option<JobId>, order: Order) -> Result<Page> {
         let letters = letters(&filter.states);
         if letters.is_empty() && !filter.states.is_empty() {
@@ -195,24 +214,36 @@ impl Redis {
     }
 }
 
-/// A queue in numbers, unless it holds nothing and runs.
-fn stats(queue: &Name, counts: Value) -> Result<Option<QueueStats>> {
-    let [paused, available, scheduled, retryable, running, oldest] = parts(counts)?;
-    let mut counts = BTreeMap::new();
-    for (state, number) in [
-        (State::Available, available),
-        (State::Scheduled, scheduled),
-        (State::Retryable, retryable),
-        (State::Running, running),
-    ] {
-        let number = count::<u64>(&number).unwrap_or(0);
-        if number > 0 {
-            counts.insert(state, number);
+/// What scripts have counted of a queue so far.
+#[derive(Default)]
+struct Sum {
+    paused: bool,
+    /// Jobs that are available, scheduled, to be retried, and running.
+    counts: [u64; 4],
+    oldest: Option<Timestamp>,
+}
+
+impl Sum {
+    /// Adds what a script has counted; gives where to go on among the queue's lanes.
+    fn add(&mut self, counted: Value) -> Result<String> {
+        let [paused, available, scheduled, retryable, running, oldest, next_lane] = parts(counted)?;
+        self.paused |= integer(&paused)? == 1;
+        for (sum, counted) in self.counts.iter_mut().zip([available, scheduled, retryable, running]) {
+            // A number that a hand has changed may be below zero.
+            *sum += count::<u64>(&counted).unwrap_or(0);
         }
+        let oldest = Some(moment(&oldest)?).filter(|oldest| oldest.as_micros() >= 0);
+        self.oldest = self.oldest.into_iter().chain(oldest).min();
+        text(next_lane)
     }
-    let paused = integer(&paused)? == 1;
-    let oldest = Some(moment(&oldest)?).filter(|_| counts.contains_key(&State::Available));
-    Ok((paused || !counts.is_empty()).then(|| QueueStats { queue: queue.clone(), paused, counts, oldest }))
+}
+
+/// A queue in numbers, unless it holds nothing and runs.
+fn stats(queue: &Name, sum: &Sum) -> Option<QueueStats> {
+    let states = [State::Available, State::Scheduled, State::Retryable, State::Running];
+    let counts: BTreeMap<_, _> = states.into_iter().zip(sum.counts).filter(|(_, count)| *count > 0).collect();
+    let oldest = sum.oldest.filter(|_| counts.contains_key(&State::Available));
+    (sum.paused || !counts.is_empty()).then(|| QueueStats { queue: queue.clone(), paused: sum.paused, counts, oldest })
 }
 
 /// A worker as it was seen last, unless that is too long ago.

@@ -7,7 +7,7 @@
 -- and the jobs' ids and records.
 -- Keys: paused, ready:QUEUE, later:QUEUE, retry:QUEUE, overdue:QUEUE, aside:QUEUE, aside:QUEUE/TASK, jobs; leases,
 -- lapses, running, expiring, unique, unstarted, stamp. Where there are limits: limit:NAME, line:QUEUE, lane:LANE,
--- limited:QUEUE; limit-keys, limit-ends, waits:KEY.
+-- limited:QUEUE (of earlier versions); limit-keys, limit-ends, waits:KEY.
 --
 -- What is due is popped at once, which also lets this run on a server whose memory is full.
 local worker, ttl, limit = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -68,7 +68,6 @@ local function make_ready(queue, turns)
             local lane = lane_of(turn:sub(27))
             turn = turn:sub(1, 26)
             call('ZADD', key('lane:' .. lane), '0', turn)
-            call('ZADD', key('limited:' .. queue), '0', turn)
             call('ZADD', key('line:' .. queue), 'NX', now, lane)
         else
             entries[#entries + 1] = '0'
@@ -86,7 +85,6 @@ local function release(queue, from, turns)
         if #turn > 26 then
             meet_limits()
             must_be('zset', 'lane:' .. lane_of(turn:sub(27)))
-            must_be('zset', 'limited:' .. queue)
             must_be('zset', 'line:' .. queue)
         end
     end
@@ -328,16 +326,14 @@ local function lease_from_lane(queue, lane, turns, found, read_records, from, to
     local room, taken, uncounted, back = counts.room_of_all(lane.wanted, lane.of_queue), 0, 0, {}
     local queue_is_full = false
     lane.lease = lane.lease or lease_of(queue, lane.wanted, NOTHING, lane.of_queue)
-    local place_at, taken_out = 38 + #queue.name, queue.taken_out
+    local place_at = 38 + #queue.name
     for index = from, to do
         local turn, record = turns[index], read_records[index]
         local is_late = lane.is_over or queue_is_full
         local expires = not is_late and can_run(queue.name, turn, record)
         if is_late then
             back[#back + 1] = turn
-        elseif not expires then
-            taken_out[#taken_out + 1] = turn
-        else
+        elseif expires then
             local mark, _, _, _, _, weighed = byte(record, place_at, place_at + 5)
             local weights, lease = (mark ~= 198 or weighed ~= 0) and weights_of(record) or nil, lane.lease
             if weights or uncounted >= room then
@@ -359,7 +355,6 @@ local function lease_from_lane(queue, lane, turns, found, read_records, from, to
                     uncounted = uncounted + 1
                 end
                 give(found[index], record, lease, expires)
-                taken_out[#taken_out + 1] = turn
                 taken = taken + 1
             end
         end
@@ -573,7 +568,6 @@ for at = queues_from, #ARGV, 2 do
             must_be('zset', name .. queue)
         end
         if counts then
-            must_be('zset', 'limited:' .. queue)
             must_be('zset', 'line:' .. queue)
             counts.load({ 'queue:' .. queue })
         end
@@ -589,13 +583,14 @@ for at = queues_from, #ARGV, 2 do
         put_back(queue, wish)
         -- One lease for all jobs of the queue: it belongs to its job, and is told from the others of that by its token.
         local lease = pack('>i8', next_stamp) .. worker .. pack('>i8', now) .. queue
-        open[#open + 1] = { name = queue, wish = wish, lease = lease, looked = 0, taken_out = {} }
+        open[#open + 1] = { name = queue, wish = wish, lease = lease, looked = 0 }
     end
 end
 for _, queue in ipairs(open) do
     claim_from(queue, math.min(queue.wish, limit - count))
-    if #queue.taken_out > 0 then
-        write_all('ZREM', 'limited:' .. queue.name, queue.taken_out)
+    if counts then
+        -- Earlier versions note there what waits in lanes, to count it; a worker of theirs counts too few then.
+        call('UNLINK', key('limited:' .. queue.name))
     end
     look_ahead(queue)
 end

@@ -223,7 +223,6 @@ local function lay_waiting(id, due, expires, tail)
         write('ZADD', 'ready:' .. queue, '0', turn)
     else
         write('ZADD', 'lane:' .. lane_of(place), '0', turn)
-        write('ZADD', 'limited:' .. queue, '0', turn)
         put_in_line(queue, lane_of(place))
     end
     if expires ~= 0 then
@@ -256,7 +255,6 @@ local function lift(id, record)
         end
         if place ~= '' then
             write('ZREM', 'lane:' .. lane_of(place), turn)
-            write('ZREM', 'limited:' .. queue, turn)
         end
         write('ZREM', 'expiring', id)
     else

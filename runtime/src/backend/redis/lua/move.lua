@@ -6,7 +6,7 @@
 --   f (finished): due, expires or nothing, when it ends, the record's tail.
 -- Answers for each 1 (done), 0 (it is no longer so), or 2 (another job has its unique key).
 -- Keys: jobs, leases, unique, windows, unstarted; ids, progress, ready:QUEUE, overdue:QUEUE, later:QUEUE,
--- retry:QUEUE, aside:QUEUE/TASK, lane:LANE, limited:QUEUE, line:QUEUE, expiring, queues, done:LETTER, stamp.
+-- retry:QUEUE, aside:QUEUE/TASK, lane:LANE, line:QUEUE, expiring, queues, done:LETTER, stamp.
 local LENGTH = { x = 4, w = 7, f = 8 }
 
 local ids, places = {}, {}

@@ -9,7 +9,7 @@
 -- Answers the refusals of a batch that was seen before; 0 if not all is as it must be, and nothing is stored; else for
 -- each job `s` (stored), `r` (it was there), `c` (refused) or `p` (replaced) with the id of the job that has its key.
 -- Keys: batch:BATCH, ids, unique, leases; jobs, ready:QUEUE, overdue:QUEUE, later:QUEUE, retry:QUEUE, aside:QUEUE/TASK,
--- lane:LANE, limited:QUEUE, line:QUEUE, expiring, queues, windows, unstarted, stamp.
+-- lane:LANE, line:QUEUE, expiring, queues, windows, unstarted, stamp.
 local batch = key('batch:' .. ARGV[2])
 local seen = call('GET', batch)
 if seen then
@@ -87,15 +87,10 @@ for index = 1, count do
             tell_queue(kind.queue)
             if kind.lane then
                 put_in_line(kind.queue, kind.lane)
-                kind.limited = written('ZADD', 'limited:' .. kind.queue)
             end
         end
         local turn, last = kind.turn .. id .. kind.rest_of_turn, #turns
         turns[last + 1], turns[last + 2] = kind.score, turn
-        if kind.lane then
-            last = #kind.limited
-            kind.limited[last + 1], kind.limited[last + 2] = '0', turn
-        end
         if kind.expires then
             write('ZADD', 'expiring', kind.expires, id)
         end

@@ -7,7 +7,7 @@
 --   f (finished): due, expires or nothing, when it ends, the record's tail.
 -- Answers for each 1 (done), 0 (the lease is lost), or why the job was called off, which must then not wait again.
 -- Keys: leases, lapses, calledoff, unique, unstarted; progress, running, jobs, ids, ready:QUEUE, later:QUEUE,
--- retry:QUEUE, lane:LANE, limited:QUEUE, line:QUEUE, expiring, queues, done:LETTER, stamp; limit:NAME, limit-keys,
+-- retry:QUEUE, lane:LANE, line:QUEUE, expiring, queues, done:LETTER, stamp; limit:NAME, limit-keys,
 -- limit-ends, waits:KEY.
 local LENGTH = { x = 4, w = 7, f = 8 }
 local lapsed_only = ARGV[2] == 'lapsed'
