@@ -6,10 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row};
 use taskwright::backend::sql::mysql::MySql;
-use taskwright::backend::{Backend, Cancel, Hint, InTransaction, JobFilter, Listener, Pushed, Reap, Schema, Settled};
-use taskwright::job::{Job, JobId, State};
+use taskwright::backend::{
+    Backend, Cancel, Claim, Hint, InTransaction, JobFilter, Listener, Push, Pushed, QueueClaim, Reap, Schema, Settled,
+};
+use taskwright::job::{BatchId, Job, JobId, State, WorkerId};
 use taskwright::testing::Draft;
-use taskwright::time::Clock;
+use taskwright::time::{Clock, Timestamp};
 use taskwright::{Error, ErrorKind};
 use taskwright_tests::servers::{Kind, Server};
 use tokio::task::JoinSet;
@@ -406,4 +408,118 @@ async fn a_token_beyond_53_bits_is_exact() {
     site.run("ALTER TABLE PREFIX_leases AUTO_INCREMENT = 9007199254740993").await;
     tells_large_tokens_apart(&mysql).await;
     mysql.close().await.unwrap();
+}
+
+/// A store in which much was taken since a transaction began that stands open, so that it lies in the way of claims.
+struct Pinned {
+    mysql: MySql,
+    pin: MySqlConnection,
+    server: Server,
+}
+
+impl Pinned {
+    const DEAD: usize = 20_000;
+
+    /// `None` where this machine has no server.
+    async fn new() -> Option<Self> {
+        let server = Server::private(Kind::MySql)?;
+        let mysql = MySql::connect(server.url()).await.unwrap();
+        let mut pin = MySqlConnection::connect(server.url()).await.unwrap();
+        for sql in ["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT"] {
+            pin.execute(sqlx::raw_sql(sql)).await.unwrap();
+        }
+        for _ in 0..Self::DEAD / 5_000 {
+            let jobs = (0..5_000).map(|_| Self::old().into()).collect();
+            mysql.push(&Push { batch: BatchId::new(), jobs }).await.unwrap();
+        }
+        // Each claim leaves something to be cleaned away, and now and then one asks how much there is.
+        let mut taken = 0;
+        while taken < Self::DEAD {
+            let most = if taken < 320 { 1 } else { 300 };
+            taken += claim(&mysql, most).await.unwrap().len();
+        }
+        Some(Self { mysql, pin, server })
+    }
+
+    /// Far below what claims have seen.
+    fn old() -> Draft {
+        Draft::new(queue()).at(Timestamp::from_micros(0))
+    }
+
+    /// Claims until there is a job.
+    async fn find(&self, aging: Option<Duration>) -> Job {
+        let queues = vec![QueueClaim { queue: queue(), limit: 10 }];
+        let (worker, unknown, ttl) = (WorkerId::new(), vec![], Duration::from_secs(30));
+        let claim = Claim { worker, queues, limit: 10, unknown, ttl, max_crashes: 3, aging };
+        let found = async {
+            loop {
+                if let Some((_, job)) = self.mysql.claim(&claim).await.unwrap().jobs.pop() {
+                    return job;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), found).await.unwrap()
+    }
+
+    async fn close(self) {
+        self.mysql.close().await.unwrap();
+        self.pin.close().await.unwrap();
+        drop(self.server);
+    }
+}
+
+/// F19. Pages of the server's memory that are asked for are counted, since it does not tell how many dead rows it went
+/// past.
+#[tokio::test]
+async fn an_open_transaction_makes_claims_read_no_more_than_now_and_then() {
+    const CLAIMS: usize = 400;
+    const ASKED_FOR: &str = "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_read_requests'";
+    let Some(pinned) = Pinned::new().await else { return };
+    let mut db = MySqlConnection::connect(pinned.server.url()).await.unwrap();
+    let mut count = async || {
+        let row = db.fetch_one(sqlx::raw_sql(ASKED_FOR)).await.unwrap();
+        row.get::<String, _>(1).parse::<usize>().unwrap()
+    };
+    pinned.mysql.push(&push_of(CLAIMS)).await.unwrap();
+    // Another handle has met nothing yet, and so looks at everything.
+    let other = MySql::connect(pinned.server.url()).await.unwrap();
+    let before = count().await;
+    assert_eq!(claim(&other, 1).await.unwrap().len(), 1);
+    let everything = count().await - before;
+    other.close().await.unwrap();
+    let before = count().await;
+    for _ in 1..CLAIMS {
+        assert_eq!(claim(&pinned.mysql, 1).await.unwrap().len(), 1);
+    }
+    let asked_for = count().await - before;
+    assert!(everything > Pinned::DEAD, "{everything} pages asked for, as if nothing were dead");
+    assert!(asked_for < everything * CLAIMS / 3, "{asked_for} pages asked for by {CLAIMS} claims, {everything} by one");
+    pinned.close().await;
+}
+
+#[tokio::test]
+async fn what_lies_below_a_floor_or_has_another_priority_is_found_beside_an_open_transaction() {
+    const AGING: Duration = Duration::from_mins(1);
+    let Some(pinned) = Pinned::new().await else { return };
+    for aging in [None, Some(AGING)] {
+        for (draft, priority) in [
+            (Draft::new(queue()), 0),
+            (Pinned::old(), 0),
+            (Draft::new(queue()).priority(3), 3),
+            (Draft::new(queue()).priority(-7), -7),
+            (Pinned::old().priority(3), 3),
+        ] {
+            push_all(&pinned.mysql, [draft]).await.unwrap();
+            assert_eq!(pinned.find(aging).await.spec.priority, priority);
+        }
+    }
+    let inspect = pinned.mysql.inspect().unwrap();
+    inspect.pause(&queue(), true).await.unwrap();
+    push_all(&pinned.mysql, [Draft::new(queue())]).await.unwrap();
+    for _ in 0..70 {
+        assert_eq!(claim(&pinned.mysql, 1).await.unwrap().len(), 0, "from a paused queue");
+    }
+    inspect.pause(&queue(), false).await.unwrap();
+    pinned.find(None).await;
+    pinned.close().await;
 }

@@ -136,14 +136,15 @@ impl ClaimWork {
         let began = Instant::now();
         let records = db.take_due(Pool::Free, &wishes, keys, limit, terms).await?;
         self.experience.took(records.len());
-        let dues = records.iter().map(|record| (record.queue.as_str(), Timestamp::from_micros(record.due)));
+        let taken = records.iter().map(|job| (job.queue.as_str(), job.priority, Timestamp::from_micros(job.due)));
         // What a worker leaves to others since it does not know its task lies there still.
         if terms.unknown.is_empty() {
-            self.experience.floors().took(&wishes, limit, &dues, now);
+            self.experience.floors().took(&wishes, limit, &taken, now);
         }
         let jobs = self.lease(db, records, &HashSet::new(), now, news).await?;
-        if !jobs.is_empty() && self.experience.floors().counts() {
-            let dead = db.dead_rows().await?;
+        if self.experience.floors().counts(jobs.len()) {
+            let taken = self.experience.floors().taken();
+            let dead = db.dead_rows(taken).await?;
             self.experience.floors().are_dead(dead);
         }
         // A claim that got all that it asked for is followed by another one anyway.

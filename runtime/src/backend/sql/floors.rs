@@ -7,7 +7,7 @@
 //! front that this takes a tenth of the time. What came to lie below the floor waits for the next look at everything: a
 //! job of a transaction that was committed late, or one that was pushed as due long ago.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,9 @@ use crate::time::Timestamp;
 
 /// How many dead rows are many.
 pub(super) const MANY_DEAD: i64 = 10_000;
+
+/// Of how many priorities a queue's jobs may be where it is looked at from a floor.
+const MOST_PRIORITIES: usize = 8;
 
 /// How many jobs a claim takes that keeps others waiting for less time than they would need to walk past what it has
 /// locked.
@@ -77,26 +80,42 @@ impl Experience {
     }
 }
 
+/// From where one queue is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Floor {
+    /// All that is due until then was taken, as far as the last claim saw.
+    pub(super) due: Timestamp,
+    /// The priorities that its jobs had since there are floors.
+    pub(super) priorities: BTreeSet<i64>,
+}
+
+impl Floor {
+    /// That of a queue of which nothing is known.
+    const NONE: Self = Self { due: Timestamp::from_micros(i64::MIN), priorities: BTreeSet::new() };
+}
+
 /// Where each queue's line is to be looked at from.
 #[derive(Default)]
 pub(super) struct Floors {
-    /// How many claims handed out jobs.
+    /// How many claims handed out jobs, or might have met dead rows.
     claims: u32,
+    /// How many jobs were taken since no row was dead.
+    taken: usize,
     /// Whether there are many dead rows.
     are_needed: bool,
-    /// By queue: all that is due until then was taken, as far as the last claim saw.
-    dues: HashMap<String, Timestamp>,
+    by_queue: HashMap<String, Floor>,
     /// The latest look at everything: when it ended, and how long it took.
     looked: Option<(Instant, Duration)>,
 }
 
 impl Floors {
-    /// Where a claim of these queues begins, one moment each; nothing where it looks at everything.
-    pub(super) fn of(&self, wishes: &[Wish<'_>]) -> Vec<Timestamp> {
+    /// Where a claim of these queues begins, one floor each; nothing where it looks at everything.
+    pub(super) fn of(&self, wishes: &[Wish<'_>]) -> Vec<Floor> {
         if !self.are_needed || self.spared().is_none() {
             return Vec::new();
         }
-        let floor = |(queue, _): &Wish<'_>| self.dues.get(*queue).copied().unwrap_or(Timestamp::from_micros(i64::MIN));
+        let usable = |floor: &&Floor| floor.priorities.len() <= MOST_PRIORITIES;
+        let floor = |(queue, _): &Wish<'_>| self.by_queue.get(*queue).filter(usable).cloned().unwrap_or(Floor::NONE);
         wishes.iter().map(floor).collect()
     }
 
@@ -111,44 +130,58 @@ impl Floors {
         self.looked = Some((Instant::now(), took));
     }
 
-    /// Notes which jobs a claim at `now` got, each by its queue and when it was due: `limit` at the most, and of each queue
+    /// Notes which jobs a claim at `now` got, each by its queue, its priority and when it was due: `limit` at the most, and of each queue
     /// as many as it wished for.
     ///
     /// A queue that may have more is looked at next from the first job that it gave. One that gave none keeps its floor: it
     /// may be paused, or its turn may not have come.
     pub(super) fn took<'a, Jobs>(&mut self, wishes: &[Wish<'_>], limit: usize, jobs: &Jobs, now: Timestamp)
     where
-        Jobs: ExactSizeIterator<Item = (&'a str, Timestamp)> + Clone,
+        Jobs: ExactSizeIterator<Item = (&'a str, i64, Timestamp)> + Clone,
     {
+        self.taken = self.taken.saturating_add(jobs.len());
         if !self.are_needed {
             return;
         }
         for (queue, most) in wishes {
-            let dues = || jobs.clone().filter(|(of, _)| of == queue).map(|(_, due)| due);
-            let may_have_more = dues().count() >= *most || jobs.len() >= limit;
-            if let Some(first) = dues().min() {
-                let floor = if may_have_more { first } else { now };
-                self.dues.insert((*queue).to_owned(), floor.before(MARGIN));
+            let of_queue = || jobs.clone().filter(|(of, _, _)| of == queue);
+            let may_have_more = of_queue().count() >= *most || jobs.len() >= limit;
+            if let Some(first) = of_queue().map(|(_, _, due)| due).min() {
+                let floor = self.by_queue.entry((*queue).to_owned()).or_insert(Floor::NONE);
+                floor.due = if may_have_more { first } else { now }.before(MARGIN);
+                floor.priorities.extend(of_queue().map(|(_, priority, _)| priority));
             }
         }
     }
 
     /// Lets the next claim look at everything, since it is not known what became of the last one.
     pub(super) fn forget(&mut self) {
-        self.dues.clear();
+        self.by_queue.clear();
     }
 
-    /// Whether this claim, which hands out jobs, is to ask how many dead rows there are.
-    pub(super) fn counts(&mut self) -> bool {
+    /// Whether a claim of so many jobs is to ask how many dead rows there are. One without any asks only whether they are
+    /// still there.
+    pub(super) fn counts(&mut self, jobs: usize) -> bool {
+        if jobs == 0 && !self.are_needed {
+            return false;
+        }
         self.claims = self.claims.wrapping_add(1);
         self.claims.is_multiple_of(CLAIMS_PER_COUNT)
+    }
+
+    /// How many jobs were taken since no row was dead.
+    pub(super) fn taken(&self) -> i64 {
+        i64::try_from(self.taken).unwrap_or(i64::MAX)
     }
 
     /// Notes how many dead rows there are.
     pub(super) fn are_dead(&mut self, rows: i64) {
         self.are_needed = rows > MANY_DEAD;
+        if rows == 0 {
+            self.taken = 0;
+        }
         if !self.are_needed {
-            (self.dues, self.looked) = Default::default();
+            (self.by_queue, self.looked) = Default::default();
         }
     }
 }
@@ -162,6 +195,10 @@ mod tests {
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_micros(0).after(Duration::from_secs(seconds))
+    }
+
+    fn floor(due: Timestamp, priorities: &[i64]) -> Floor {
+        Floor { due, priorities: priorities.iter().copied().collect() }
     }
 
     /// Floors of a store with many dead rows, everything looked at just now.
@@ -192,17 +229,47 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_queue_that_gave_all_is_looked_at_from_now_and_another_from_its_first_job() {
         let mut floors = floors();
-        floors.took(WISHES, 10, &[("mail", at(30)), ("mail", at(20)), ("films", at(5))].into_iter(), NOW);
-        assert_eq!(floors.of(WISHES), [at(19), NOW.before(MARGIN)]);
+        floors.took(WISHES, 10, &[("mail", 0, at(30)), ("mail", 3, at(20)), ("films", 7, at(5))].into_iter(), NOW);
+        assert_eq!(floors.of(WISHES), [floor(at(19), &[0, 3]), floor(NOW.before(MARGIN), &[7])]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_queue_that_gave_nothing_keeps_its_floor() {
         let mut floors = floors();
-        let beginning = Timestamp::from_micros(i64::MIN);
-        floors.took(WISHES, 2, &[("mail", at(30)), ("mail", at(20))].into_iter(), NOW);
-        assert_eq!(floors.of(WISHES), [at(19), beginning]);
+        floors.took(WISHES, 2, &[("mail", 0, at(30)), ("mail", 0, at(20))].into_iter(), NOW);
+        assert_eq!(floors.of(WISHES), [floor(at(19), &[0]), Floor::NONE]);
         floors.forget();
-        assert_eq!(floors.of(WISHES), [beginning, beginning]);
+        assert_eq!(floors.of(WISHES), [Floor::NONE, Floor::NONE]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_of_too_many_priorities_has_no_floor() {
+        let mut floors = floors();
+        for priority in (0..).take(MOST_PRIORITIES) {
+            floors.took(WISHES, 10, &[("mail", priority, at(30))].into_iter(), NOW);
+        }
+        assert_ne!(floors.of(WISHES), [Floor::NONE, Floor::NONE]);
+        floors.took(WISHES, 10, &[("mail", -1, at(30))].into_iter(), NOW);
+        assert_eq!(floors.of(WISHES), [Floor::NONE, Floor::NONE]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn claims_that_find_nothing_ask_whether_the_dead_are_gone() {
+        let mut floors = floors();
+        assert!((0..CLAIMS_PER_COUNT).any(|_| floors.counts(0)));
+        floors.are_dead(0);
+        assert!(!(0..CLAIMS_PER_COUNT).any(|_| floors.counts(0)));
+        assert!((0..CLAIMS_PER_COUNT).any(|_| floors.counts(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_taken_is_counted_until_nothing_is_dead() {
+        let mut floors = Floors::default();
+        floors.took(WISHES, 10, &[("mail", 0, at(30)), ("mail", 0, at(20))].into_iter(), NOW);
+        floors.are_dead(floors.taken());
+        floors.took(WISHES, 10, &[("mail", 0, at(30))].into_iter(), NOW);
+        assert_eq!(floors.taken(), 3);
+        floors.are_dead(0);
+        assert_eq!(floors.taken(), 0);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::floors::Floor;
 use super::lease::LeaseRow;
 use super::record::{FinishedRecord, Own, Record};
 use crate::error::Result;
@@ -70,9 +71,12 @@ pub(super) struct Terms<'a> {
     pub(super) now: Timestamp,
     /// What a level of priority is worth, if priorities age.
     pub(super) aging: Option<Duration>,
-    /// Until when each queue's jobs need not be looked at, by their places in the list; none where all are.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "dead rows are counted on Postgres alone"))]
-    pub(super) floors: &'a [Timestamp],
+    /// From where each queue is looked at, by their places in the list; none where all of them are looked at as a whole.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres")),
+        expect(dead_code, reason = "only servers keep dead rows")
+    )]
+    pub(super) floors: &'a [Floor],
 }
 
 /// The columns that a finished job has besides.
@@ -204,8 +208,9 @@ pub(super) trait Tables: Send {
         terms: Terms<'_>,
     ) -> Result<Vec<(usize, Timestamp)>>;
 
-    /// How many rows of the waiting jobs were deleted and are still in the way of claims, where they ever are.
-    async fn dead_rows(&mut self) -> Result<i64> {
+    /// How many rows of the waiting jobs were deleted and are still in the way of claims, where they ever are; `taken` is
+    /// how many this handle has taken since there were none.
+    async fn dead_rows(&mut self, _taken: i64) -> Result<i64> {
         Ok(0)
     }
 

@@ -44,6 +44,23 @@ pub(super) struct Settings {
     pub(super) transactions: u32,
     /// The most bytes that the server takes in one message; known once a connection was examined.
     pub(super) packet: usize,
+    /// Whose server it is; known then too.
+    pub(super) maker: Maker,
+}
+
+/// Whose server it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Maker {
+    /// MySQL, and what is made of it.
+    Oracle,
+    MariaDb,
+}
+
+impl Maker {
+    /// That of a server that says its version so (`8.0.36`, `10.11.6-MariaDB-1`).
+    pub(super) fn of(version: &str) -> Self {
+        if version.contains("MariaDB") { Self::MariaDb } else { Self::Oracle }
+    }
 }
 
 impl Settings {
@@ -84,7 +101,7 @@ impl Settings {
             return Err(Error::invalid("the URL names no database; write `mysql://user:password@host/database`"));
         }
         let options = options.disable_statement_logging().statement_cache_capacity(STATEMENTS_KEPT);
-        Ok(Self { options, prefix, notifies, transactions, packet: 0 })
+        Ok(Self { options, prefix, notifies, transactions, packet: 0, maker: Maker::Oracle })
     }
 
     /// Where it is, without secrets.

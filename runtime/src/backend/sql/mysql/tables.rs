@@ -13,9 +13,10 @@ use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, Row};
 
-use super::connect::{Settings, simple};
+use super::connect::{Maker, Settings, simple};
 use super::error::fault;
 use super::push::{MANY, MOST_ALONE, store_alone};
+use crate::backend::sql::floors::Floor;
 use crate::backend::sql::lease::LeaseRow;
 use crate::backend::sql::marks::{Marked, bind, bind_finished, bind_waiting, with_lists};
 use crate::backend::sql::places::waiting_record;
@@ -35,6 +36,7 @@ pub(super) struct Session<Db> {
     pub(super) prefix: String,
     /// The most bytes that the server takes in one message.
     packet: usize,
+    maker: Maker,
 }
 
 /// A statement on its way to the server.
@@ -42,7 +44,7 @@ type Statement = Query<'static, MySql, MySqlArguments>;
 
 impl<Db> Session<Db> {
     pub(super) fn new(db: Db, settings: &Settings) -> Self {
-        Self { db, prefix: settings.prefix.clone(), packet: settings.packet }
+        Self { db, prefix: settings.prefix.clone(), packet: settings.packet, maker: settings.maker }
     }
 
     /// A statement made of this program's own words only; values are bound.
@@ -96,18 +98,25 @@ pub(super) fn translate(sql: &str, prefix: &str) -> String {
     sql.replace("taskwright_", prefix)
 }
 
-/// The two highest priorities up to one of a queue or lane, and a row without any if it is paused.
+/// The two highest priorities up to one of a queue or lane.
 ///
 /// Each is one seek: the greatest up to a constant, and for that the server takes a subquery that depends on nothing. One
 /// that depended on the row before it, or a grouping, would read the whole queue.
 const LEVELS: &str = "SELECT CAST(? AS SIGNED) AS place, max(priority) AS priority FROM taskwright_jobs WHERE LINE = ? AND priority <= ? \
     UNION ALL SELECT CAST(? AS SIGNED), max(priority) FROM taskwright_jobs WHERE LINE = ? AND priority < \
-        (SELECT max(priority) FROM taskwright_jobs WHERE LINE = ? AND priority <= ?) \
-    UNION ALL SELECT CAST(? AS SIGNED), NULL FROM taskwright_pauses WHERE queue = ?";
+        (SELECT max(priority) FROM taskwright_jobs WHERE LINE = ? AND priority <= ?)";
+
+/// One priority of a queue, if it has jobs above a floor. What lies below is never looked at, and the priorities that a
+/// queue has can't be told without that: dead rows lie between them.
+const LEVEL_ABOVE: &str = "(SELECT CAST(? AS SIGNED) AS place, priority FROM taskwright_jobs FORCE INDEX (jobs_order) \
+    WHERE queue = ? AND priority = ? AND due >= ? LIMIT 1)";
+
+/// A row of [`PAUSED`] for a queue that is.
+const PAUSE: &str = "SELECT CAST(? AS SIGNED) AS place, NULL AS priority FROM taskwright_pauses WHERE queue = ?";
 
 /// When the first job of one priority is due that has not expired.
 const FIRST_DUE: &str = "(SELECT CAST(? AS SIGNED) AS place, due FROM taskwright_jobs FORCE INDEX (INDEX) \
-    WHERE LINE = ? AND priority = ? AND (expires IS NULL OR expires > ?){known} ORDER BY due LIMIT 1)";
+    WHERE LINE = ? AND priority = ? AND (expires IS NULL OR expires > ?){known}{above} ORDER BY due LIMIT 1)";
 
 /// A priority of a queue or lane, by the place of that in a list.
 struct Level {
@@ -124,32 +133,55 @@ struct Lines {
     turn: Option<Timestamp>,
 }
 
-/// In place of a place: a row of [`Lines::turn`], and one of [`Lines::met`].
+/// In place of a place: a row of [`Lines::turn`], one of [`Lines::met`], and what to take the place of a queue that is
+/// paused from.
 const TURN: i64 = -1;
 const MET: i64 = -2;
+const PAUSED: i64 = -3;
+
+/// How long the history of a server is that cleans away what was deleted, in transactions.
+const USUAL_HISTORY: i64 = 200;
 
 /// A statement about jobs in their order, held to the index of that order.
 fn in_order(pool: Pool, sql: &str) -> String {
     pool.say(&sql.replace("(INDEX)", if pool == Pool::Free { "(jobs_order)" } else { "(limited_order)" }))
 }
 
+/// A statement about what is due from a floor on, where there are floors. Without them its range has no lower end: the
+/// server stops at the end of a priority then, where it walks on past dead rows of the next one otherwise.
+fn above(sql: &str, floors: &[Floor]) -> String {
+    sql.replace("{above}", if floors.is_empty() { "" } else { " AND due >= ?" })
+}
+
+/// From when on the jobs of a queue are looked at.
+fn floor_of(floors: &[Floor], place: usize) -> Option<Timestamp> {
+    floors.get(place).map(|floor| floor.due)
+}
+
 /// That a job's task is none of [`unknown_tasks`].
 const KNOWN: &str = " AND INSTR(?, CONCAT('/', task, '/')) = 0";
 
 /// The first due jobs of one priority of a queue or lane: a range of the index in its order.
-fn due_of_level(pool: Pool, columns: &str, unknown: &[Name]) -> String {
+fn due_of_level(pool: Pool, columns: &str, unknown: &[Name], floors: &[Floor]) -> String {
     let sql = format!(
         "SELECT {columns} FROM taskwright_jobs FORCE INDEX (INDEX) \
-         WHERE LINE = ? AND priority = ? AND due <= ? AND (expires IS NULL OR expires > ?){{known}} \
+         WHERE LINE = ? AND priority = ? AND due <= ? AND (expires IS NULL OR expires > ?){{known}}{{above}} \
          ORDER BY due, id LIMIT ?"
     );
-    of_known_tasks(&in_order(pool, &sql), unknown, KNOWN)
+    above(&of_known_tasks(&in_order(pool, &sql), unknown, KNOWN), floors)
 }
 
-/// Its values.
-fn bind_level(due: Statement, level: (&str, i64), now: Timestamp, unknown: &str, most: usize) -> Statement {
+/// Its values: a queue or lane with a priority, and from when, if that matters, until when its jobs are due.
+fn bind_level(
+    due: Statement,
+    level: (&str, i64),
+    (floor, now): (Option<Timestamp>, Timestamp),
+    unknown: &str,
+    most: usize,
+) -> Statement {
     let due = due.bind(level.0.to_owned()).bind(level.1).bind(now.as_micros()).bind(now.as_micros());
     let due = if unknown.is_empty() { due } else { due.bind(unknown.to_owned()) };
+    let due = if let Some(floor) = floor { due.bind(floor.as_micros()) } else { due };
     due.bind(clamp(most))
 }
 
@@ -160,16 +192,30 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Session<Db> {
 
     /// The priorities of queues or lanes that are not paused, in the order of the names, the highest first; and with keys
     /// of limits, what is to be known about these.
-    async fn levels(&mut self, pool: Pool, names: &[&str], keys: &[&str]) -> Result<(Vec<Level>, Lines)> {
+    async fn levels(
+        &mut self,
+        pool: Pool,
+        names: &[&str],
+        keys: &[&str],
+        floors: &[Floor],
+    ) -> Result<(Vec<Level>, Lines)> {
         let (mut found, mut lines): (Vec<Level>, _) = (Vec::new(), Lines::default());
         let mut open: Vec<(usize, i64)> = (0..names.len()).map(|place| (place, i64::from(i16::MAX))).collect();
         // Once, with the first of the others.
         let mut keys = Some(keys).filter(|keys| !keys.is_empty());
+        let known = |place: usize| floors.get(place).filter(|floor| !floor.priorities.is_empty());
         while !open.is_empty() {
             let mut next = Vec::new();
             for run in runs(&open) {
                 let keys = keys.take();
-                let mut each = vec![pool.say(LEVELS); run.len()];
+                let mut each = Vec::with_capacity(2 * run.len());
+                for (place, _) in run {
+                    match known(*place) {
+                        None => each.push(pool.say(LEVELS)),
+                        Some(floor) => each.extend(floor.priorities.iter().map(|_| LEVEL_ABOVE.to_owned())),
+                    }
+                    each.push(PAUSE.to_owned());
+                }
                 each.extend(keys.map(|keys| {
                     let (queues, met) = (marks(names.len()), limits_met(names.len(), keys.len()));
                     format!(
@@ -179,11 +225,17 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Session<Db> {
                 }));
                 let mut levels = self.statement(&each.join(" UNION ALL "));
                 for (place, most) in run {
-                    let (name, place) = (names.get(*place).copied().unwrap_or_default(), clamp(*place));
-                    let name = || name.to_owned();
-                    levels = levels.bind(place).bind(name()).bind(*most);
-                    levels = levels.bind(place).bind(name()).bind(name()).bind(*most);
-                    levels = levels.bind(place).bind(name());
+                    let (name, floor) = (names.get(*place).copied().unwrap_or_default(), known(*place));
+                    let (name, place) = (|| name.to_owned(), clamp(*place));
+                    if let Some(floor) = floor {
+                        for priority in &floor.priorities {
+                            levels = levels.bind(place).bind(name()).bind(*priority).bind(floor.due.as_micros());
+                        }
+                    } else {
+                        levels = levels.bind(place).bind(name()).bind(*most);
+                        levels = levels.bind(place).bind(name()).bind(name()).bind(*most);
+                    }
+                    levels = levels.bind(PAUSED - place).bind(name());
                 }
                 if let Some(keys) = keys {
                     let texts = names.iter().chain(names).chain(keys);
@@ -191,26 +243,25 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Session<Db> {
                 }
                 next.extend(self.rows(levels).await?);
             }
-            let mut levels = Vec::with_capacity(next.len());
+            let (mut levels, mut paused) = (Vec::with_capacity(next.len()), Vec::new());
             for row in &next {
                 match row.integer(0)? {
                     TURN => lines.turn = row.maybe_integer(1)?.map(Timestamp::from_micros),
                     MET => lines.met = true,
+                    place if place <= PAUSED => paused.push(usize::try_from(PAUSED - place).unwrap_or(usize::MAX)),
                     place => levels.push((usize::try_from(place).unwrap_or(usize::MAX), row.maybe_integer(1)?)),
                 }
             }
             open.retain_mut(|(place, most)| {
                 let of_place = levels.iter().filter(|(of, _)| of == place);
-                // Two rows, and a third where it is paused.
-                let is_paused = of_place.clone().count() > 2;
                 let mut priorities: Vec<_> = of_place.filter_map(|(_, priority)| *priority).collect();
-                if is_paused || priorities.is_empty() {
+                if paused.contains(place) || priorities.is_empty() {
                     return false;
                 }
                 priorities.sort_unstable_by_key(|priority| Reverse(*priority));
                 let lowest = priorities.last().copied().unwrap_or_default();
                 // The server takes a number that no priority can be for the nearest one that can.
-                let has_more = priorities.len() > 1 && lowest > i64::from(i16::MIN);
+                let has_more = known(*place).is_none() && priorities.len() > 1 && lowest > i64::from(i16::MIN);
                 *most = lowest - 1;
                 found.extend(priorities.into_iter().map(|priority| Level { place: *place, priority }));
                 has_more
@@ -227,15 +278,15 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Session<Db> {
         pool: Pool,
         name: &str,
         levels: &mut [(i64, usize)],
-        unknown: &[Name],
-        now: Timestamp,
+        floor: Option<Timestamp>,
+        Terms { unknown, now, floors, .. }: Terms<'_>,
         aging: Duration,
     ) -> Result<()> {
-        let each = vec![format!("({})", due_of_level(pool, "priority, due, id", unknown)); levels.len()];
+        let each = vec![format!("({})", due_of_level(pool, "priority, due, id", unknown, floors)); levels.len()];
         let tasks = unknown_tasks(unknown);
         let mut heads = self.statement(&each.join(" UNION ALL "));
         for (priority, most) in levels.iter() {
-            heads = bind_level(heads, (name, *priority), now, &tasks, *most);
+            heads = bind_level(heads, (name, *priority), (floor, now), &tasks, *most);
         }
         let mut first = Vec::new();
         for row in &self.rows(heads).await? {
@@ -352,29 +403,31 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
         wishes: &[Wish<'_>],
         keys: &[&str],
         limit: usize,
-        Terms { unknown, now, aging, .. }: Terms<'_>,
+        terms: Terms<'_>,
     ) -> Result<Vec<Record>> {
-        let sql = due_of_level(pool, &pool.columns().0, unknown) + " FOR UPDATE SKIP LOCKED";
+        let Terms { unknown, now, aging, floors } = terms;
+        let sql = due_of_level(pool, &pool.columns().0, unknown, floors) + " FOR UPDATE SKIP LOCKED";
         let tasks = unknown_tasks(unknown);
         let mut taken: Vec<Record> = Vec::new();
         let names: Vec<_> = wishes.iter().map(|(name, _)| *name).collect();
-        let (found, lines) = self.levels(pool, &names, keys).await?;
+        let (found, lines) = self.levels(pool, &names, keys, floors).await?;
         if lines.met || lines.turn.is_some_and(|turn| turn <= now) {
             return Ok(taken);
         }
         for (place, (name, most)) in wishes.iter().enumerate() {
             let mut room = (*most).min(limit - taken.len());
+            let floor = floor_of(floors, place);
             let levels = found.iter().filter(|level| level.place == place);
             let mut levels: Vec<_> = levels.map(|level| (level.priority, room)).collect();
             if let Some(aging) = aging.filter(|_| room > 0 && levels.len() > 1) {
-                self.share_out(pool, name, &mut levels, unknown, now, aging).await?;
+                self.share_out(pool, name, &mut levels, floor, terms, aging).await?;
             }
             for (priority, share) in levels {
                 let most = share.min(room);
                 if most == 0 {
                     continue;
                 }
-                let due = bind_level(self.statement(&sql), (name, priority), now, &tasks, most);
+                let due = bind_level(self.statement(&sql), (name, priority), (floor, now), &tasks, most);
                 let found = self.rows(due).await?;
                 let found = found.iter().map(|row| waiting_record(pool, row)).collect::<Result<Vec<_>>>()?;
                 room -= found.len();
@@ -391,18 +444,22 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
         pool: Pool,
         names: &[&str],
         keys: &[&str],
-        Terms { unknown, now, .. }: Terms<'_>,
+        Terms { unknown, now, floors, .. }: Terms<'_>,
     ) -> Result<Vec<(usize, Timestamp)>> {
-        let (levels, lines) = self.levels(pool, names, keys).await?;
+        let (levels, lines) = self.levels(pool, names, keys, floors).await?;
         let mut dues: Vec<(usize, Timestamp)> = lines.turn.map(|turn| (0, turn)).into_iter().collect();
         dues.extend(lines.met.then_some((0, now)));
         for levels in runs(&levels) {
-            let first = of_known_tasks(&in_order(pool, FIRST_DUE), unknown, KNOWN);
+            let first = above(&of_known_tasks(&in_order(pool, FIRST_DUE), unknown, KNOWN), floors);
             let mut next = self.statement(&vec![first; levels.len()].join(" UNION ALL "));
             for level in levels {
                 let name = names.get(level.place).copied().unwrap_or_default();
                 next = next.bind(clamp(level.place)).bind(name.to_owned()).bind(level.priority).bind(now.as_micros());
                 next = if unknown.is_empty() { next } else { next.bind(unknown_tasks(unknown)) };
+                next = match floor_of(floors, level.place) {
+                    Some(floor) => next.bind(floor.as_micros()),
+                    None => next,
+                };
             }
             for row in &self.rows(next).await? {
                 let place = usize::try_from(row.integer(0)?).unwrap_or(usize::MAX);
@@ -414,6 +471,25 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
             }
         }
         Ok(dues)
+    }
+
+    /// Those that were taken, while the server cleans nothing away; by what all of its transactions have left to be cleaned,
+    /// since it tells nobody about one table.
+    async fn dead_rows(&mut self, taken: i64) -> Result<i64> {
+        const OF_MARIADB: &str = "SELECT CAST(variable_value AS SIGNED) FROM information_schema.global_status WHERE variable_name = 'INNODB_HISTORY_LIST_LENGTH'";
+        const OF_MYSQL: &str =
+            "SELECT CAST(count AS SIGNED) FROM information_schema.innodb_metrics WHERE name = 'trx_rseg_history_len'";
+        let sql = match self.maker {
+            Maker::MariaDb => OF_MARIADB,
+            Maker::Oracle => OF_MYSQL,
+        };
+        let history = match self.fetch(sql, &[]).await {
+            Ok(rows) => rows.first().map_or(Ok(0), |row| row.integer(0))?,
+            // It is asked with the privilege PROCESS only.
+            Err(error) if error.is_transient() => return Err(error),
+            Err(_) => 0,
+        };
+        Ok(if history > USUAL_HISTORY { taken } else { 0 })
     }
 
     async fn insert_lease(

@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, Encode, PgConnection, Postgres, Row, Type, ValueRef};
 
 use super::connect::{NOW, Pooler, Settings};
 use super::error::fault;
+use crate::backend::sql::floors::Floor;
 use crate::backend::sql::lease::LeaseRow;
 use crate::backend::sql::places::waiting_record;
 use crate::backend::sql::record::{FinishedRecord, Record};
@@ -343,7 +344,7 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
             take = take.bind(texts(unknown));
         }
         if !floors.is_empty() {
-            take = take.bind(floors.iter().map(|floor| floor.as_micros()).collect::<Vec<_>>());
+            take = take.bind(floors.iter().map(|floor| floor.due.as_micros()).collect::<Vec<_>>());
         }
         let rows = take.fetch_all(self.db.borrow_mut()).await.map_err(fault)?;
         rows.iter().map(|row| waiting_record(pool, row)).collect()
@@ -364,7 +365,7 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
             next = next.bind(texts(unknown));
         }
         if !floors.is_empty() {
-            next = next.bind(floors.iter().map(|floor| floor.as_micros()).collect::<Vec<_>>());
+            next = next.bind(floors.iter().map(|floor| floor.due.as_micros()).collect::<Vec<_>>());
         }
         let mut dues = Vec::new();
         for row in next.fetch_all(self.db.borrow_mut()).await.map_err(fault)? {
@@ -377,7 +378,7 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
         Ok(dues)
     }
 
-    async fn dead_rows(&mut self) -> Result<i64> {
+    async fn dead_rows(&mut self, _taken: i64) -> Result<i64> {
         const DEAD: &str = "SELECT pg_stat_get_dead_tuples(class.oid) FROM pg_class AS class \
             JOIN pg_namespace AS space ON space.oid = class.relnamespace WHERE space.nspname = ? AND class.relname = 'jobs'";
         let schema = self.schema.name().to_owned();
@@ -536,7 +537,7 @@ fn texts(names: &[Name]) -> Vec<&str> {
 /// where there are floors.
 ///
 /// Priorities are found in the index alone, which rejects what lies below the floor without a look at the table.
-fn from_floors(sql: &str, floors: &[Timestamp], number: usize) -> String {
+fn from_floors(sql: &str, floors: &[Floor], number: usize) -> String {
     let (parameter, column, above) = if floors.is_empty() {
         (String::new(), "", "")
     } else {
