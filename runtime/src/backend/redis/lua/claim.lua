@@ -240,11 +240,11 @@ local function pop(name, most, turns)
     end
 end
 
--- The ids and the records of the jobs that have these turns.
+-- The ids, which stand behind priority and due time, and the records of the jobs that have these turns.
 local function jobs_of(turns)
     local found = {}
     for index, turn in ipairs(turns) do
-        found[index] = id_of(turn)
+        found[index] = sub(turn, 11, 26)
     end
     return found, gather('HMGET', 'jobs', found)
 end
@@ -326,7 +326,8 @@ local function lease_from_lane(queue, lane, turns, found, read_records, from, to
     local room, taken, uncounted, back = counts.room_of_all(lane.wanted, lane.of_queue), 0, 0, {}
     local queue_is_full = false
     lane.lease = lane.lease or lease_of(queue, lane.wanted, NOTHING, lane.of_queue)
-    local place_at = 38 + #queue.name
+    -- How many weights a record has stands first in its place.
+    local weighed_at = 43 + #queue.name
     for index = from, to do
         local turn, record = turns[index], read_records[index]
         local is_late = lane.is_over or queue_is_full
@@ -334,8 +335,7 @@ local function lease_from_lane(queue, lane, turns, found, read_records, from, to
         if is_late then
             back[#back + 1] = turn
         elseif expires then
-            local mark, _, _, _, _, weighed = byte(record, place_at, place_at + 5)
-            local weights, lease = (mark ~= 198 or weighed ~= 0) and weights_of(record) or nil, lane.lease
+            local weights, lease = byte(record, weighed_at) ~= 0 and weights_of(record) or nil, lane.lease
             if weights or uncounted >= room then
                 count_in(lane.wanted, NOTHING, lane.of_queue, uncounted)
                 uncounted = 0
