@@ -117,12 +117,12 @@ impl<Db> Session<Db> {
 /// range of that index: jobs of a high priority that are due later are never passed over one by one, however many there
 /// are. Lateral joins pull rows, and lock them, only until the limits are reached.
 ///
-/// `{row}` is what a row is found again by: its id, or where it lies, which spares a descent in the index of ids for each.
-/// A locked row does not move; one that moved just before is left to the next claim.
-const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE {row} = ANY(ARRAY(
-    SELECT picked.{row} FROM unnest($1::text[], $2::bigint[]{floors}) WITH ORDINALITY AS wish (LINE, most{floor}, place)
+/// A row is found again by where it lies, which spares a descent in the index of ids for each. A locked row does not move;
+/// one that moved just before is left to the next claim.
+const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE ctid = ANY(ARRAY(
+    SELECT picked.ctid FROM unnest($1::text[], $2::bigint[]{floors}) WITH ORDINALITY AS wish (LINE, most{floor}, place)
     CROSS JOIN LATERAL (
-        SELECT job.{row} FROM (
+        SELECT job.ctid FROM (
             WITH RECURSIVE level (priority) AS (
                 (SELECT priority FROM taskwright_jobs WHERE LINE = wish.LINE{above} ORDER BY priority DESC LIMIT 1)
                 UNION ALL
@@ -135,7 +135,7 @@ const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE {row} = ANY(ARRAY(
             SELECT priority FROM level WHERE priority IS NOT NULL
         ) AS level
         CROSS JOIN LATERAL (
-            SELECT due.{row} FROM taskwright_jobs AS due
+            SELECT due.ctid FROM taskwright_jobs AS due
             WHERE due.LINE = wish.LINE AND due.priority = level.priority AND due.due <= $3{above}
                 AND (due.expires IS NULL OR due.expires > $3){known}
             ORDER BY due.due, due.id LIMIT wish.most FOR UPDATE SKIP LOCKED
@@ -148,8 +148,8 @@ const TAKE_DUE: &str = "DELETE FROM taskwright_jobs WHERE {row} = ANY(ARRAY(
 
 /// The same where priorities age: the first due jobs of each priority, unlocked, tell how many of each to take, so that
 /// nothing is locked that is not taken; where others take the same at this moment, those behind them are taken.
-const TAKE_AGED: &str = "DELETE FROM taskwright_jobs WHERE {row} = ANY(ARRAY(
-    SELECT job.{row} FROM (
+const TAKE_AGED: &str = "DELETE FROM taskwright_jobs WHERE ctid = ANY(ARRAY(
+    SELECT job.ctid FROM (
         SELECT head.LINE, head.priority{floor}, count(*) AS most FROM (
             SELECT wish.LINE, first.priority{floor} FROM unnest($1::text[], $2::bigint[]{floors}) WITH ORDINALITY AS wish (LINE, most{floor}, place)
             CROSS JOIN LATERAL (
@@ -178,7 +178,7 @@ const TAKE_AGED: &str = "DELETE FROM taskwright_jobs WHERE {row} = ANY(ARRAY(
         ) AS head GROUP BY head.LINE, head.priority{floor}
     ) AS share
     CROSS JOIN LATERAL (
-        SELECT due.{row} FROM taskwright_jobs AS due
+        SELECT due.ctid FROM taskwright_jobs AS due
         WHERE due.LINE = share.LINE AND due.priority = share.priority AND due.due <= $3{above}
             AND (due.expires IS NULL OR due.expires > $3){known}
         ORDER BY due.due, due.id LIMIT share.most FOR UPDATE SKIP LOCKED
@@ -334,7 +334,6 @@ impl<Db: BorrowMut<PgConnection> + Send> Tables for Session<Db> {
         };
         let plainly = if keys.is_empty() { "" } else { PLAINLY };
         let take = from_floors(&pool.say(take), floors, next + usize::from(!unknown.is_empty()));
-        let take = take.replace("{row}", if pool == Pool::Limited { "ctid" } else { "id" });
         let sql = of_known_tasks(&take, unknown, known) + plainly + " RETURNING " + &pool.columns().0;
         let mut take = self.statement(&sql).bind(names).bind(limits).bind(now.as_micros()).bind(clamp(limit));
         if let Some(aging) = aging {
