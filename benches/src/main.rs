@@ -65,8 +65,8 @@ struct Scale {
     /// How many jobs a round of bulk work has in memory; stores that are slower do a part of them.
     #[arg(long, global = true, default_value_t = 100_000)]
     jobs: usize,
-    /// How many jobs are dispatched one at a time.
-    #[arg(long, global = true, default_value_t = 2_000)]
+    /// How many jobs are dispatched one at a time; the fastest server has done the first thousand before it is warm.
+    #[arg(long, global = true, default_value_t = 10_000)]
     single: usize,
     /// How many times latency is taken.
     #[arg(long, default_value_t = 500)]

@@ -17,8 +17,9 @@ use crate::rescue::{Child, HOLDING};
 use crate::sites::{Store, worker};
 use crate::tasks::Noop;
 
-/// How many times the usual number of jobs, so that a process's farewell does not count for much.
-const LONGER: usize = 4;
+/// How many times the usual number of jobs, so that a process's beginning and farewell do not count for much: the first
+/// statements of its connections take some hundredths of a second of Postgres.
+const LONGER: usize = 10;
 
 /// The rate of so many processes together, round by round.
 pub(super) async fn measure(figures: &mut Figures, scale: &Scale, counts: &[usize], store: &Store) -> Result<()> {
