@@ -410,6 +410,28 @@ async fn a_token_beyond_53_bits_is_exact() {
     mysql.close().await.unwrap();
 }
 
+/// Each statement that stands by itself would be an answer, and wake the process that waits for the last one.
+#[tokio::test]
+async fn a_job_that_comes_alone_is_one_question_to_mariadb() {
+    const JOBS: u64 = 10;
+    let Some(server) = Server::private(Kind::MySql) else { return };
+    let mysql = MySql::connect(&format!("{}?notify=off", server.url())).await.unwrap();
+    // The first push does more than the others.
+    push_one(&mysql).await.unwrap();
+    let mut db = MySqlConnection::connect(server.url()).await.unwrap();
+    let mut questions = async || {
+        let row = db.fetch_one(sqlx::raw_sql("SHOW GLOBAL STATUS LIKE 'Questions'")).await.unwrap();
+        row.get::<String, _>(1).parse::<u64>().unwrap()
+    };
+    let before = questions().await;
+    for _ in 0..JOBS {
+        push_one(&mysql).await.unwrap();
+    }
+    // The last one is the question itself.
+    assert_eq!(questions().await - before, JOBS + 1);
+    mysql.close().await.unwrap();
+}
+
 /// A store in which much was taken since a transaction began that stands open, so that it lies in the way of claims.
 struct Pinned {
     mysql: MySql,

@@ -4,7 +4,7 @@ use std::borrow::BorrowMut;
 
 use sqlx::{AssertSqlSafe, MySqlConnection};
 
-use super::connect::NOW;
+use super::connect::{Maker, NOW};
 use super::error::fault;
 use super::tables::{Session, translate};
 use crate::backend::sql::record::{Own, Record, hex};
@@ -21,7 +21,7 @@ pub(super) const MOST_ALONE: usize = 16 << 10;
 /// Other pushes of the same job wait for the row that is stored first, so what is looked for then is all there is. It is
 /// looked for by an `INSERT .. SELECT`, which takes no locks on what it reads, where `VALUES` with a query in it would;
 /// the column takes no NULL.
-pub(super) fn store_alone(batch: BatchId, record: &Record) -> String {
+pub(super) fn store_alone(batch: BatchId, record: &Record, maker: Maker) -> String {
     let bytes = |bytes: &[u8]| format!("x'{}'", hex(bytes));
     let text = |text: &str| format!("_utf8mb4 x'{}'", hex(text.as_bytes()));
     let maybe = |value: Option<String>| value.unwrap_or_else(|| "NULL".to_owned());
@@ -43,14 +43,19 @@ pub(super) fn store_alone(batch: BatchId, record: &Record) -> String {
         bytes(&record.payload),
         maybe(record.extras.as_deref().map(bytes)),
     ];
+    // Each statement that stands by itself is answered by itself, which wakes this process each time.
+    let (begin, end) = match maker {
+        Maker::MariaDb => ("BEGIN NOT ATOMIC START TRANSACTION", "COMMIT; END"),
+        Maker::Oracle => ("START TRANSACTION", "COMMIT"),
+    };
     format!(
-        "START TRANSACTION; \
+        "{begin}; \
          INSERT INTO taskwright_jobs ({JOB_COLUMNS}) VALUES ({job}); \
          INSERT INTO taskwright_batches (id, pushed) SELECT {batch}, \
              IF(EXISTS (SELECT 1 FROM taskwright_leases WHERE newest >= {id} AND LOCATE({id}, members) > 0) \
                  OR EXISTS (SELECT 1 FROM taskwright_finished WHERE id = {id}) \
                  OR EXISTS (SELECT 1 FROM taskwright_limited WHERE id = {id}), NULL, {pushed}); \
-         COMMIT",
+         {end}",
         batch = bytes(batch.as_bytes()),
         pushed = moment(record.pushed),
         job = job.join(", "),

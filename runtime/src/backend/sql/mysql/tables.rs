@@ -379,7 +379,7 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
         if record.size() > MOST_ALONE {
             return Ok(false);
         }
-        simple(self.db.borrow_mut(), translate(&store_alone(batch, record), &self.prefix)).await?;
+        simple(self.db.borrow_mut(), translate(&store_alone(batch, record, self.maker), &self.prefix)).await?;
         Ok(true)
     }
 
