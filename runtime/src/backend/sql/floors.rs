@@ -130,8 +130,8 @@ impl Floors {
         self.looked = Some((Instant::now(), took));
     }
 
-    /// Notes which jobs a claim at `now` got, each by its queue, its priority and when it was due: `limit` at the most, and of each queue
-    /// as many as it wished for.
+    /// Notes which jobs a claim at `now` got, each by its queue, its priority and when it was due: `limit` at the most, and
+    /// of each queue as many as it wished for.
     ///
     /// A queue that may have more is looked at next from the first job that it gave. One that gave none keeps its floor: it
     /// may be paused, or its turn may not have come.

@@ -476,7 +476,8 @@ impl<Db: BorrowMut<MySqlConnection> + Send> Tables for Session<Db> {
     /// Those that were taken, while the server cleans nothing away; by what all of its transactions have left to be cleaned,
     /// since it tells nobody about one table.
     async fn dead_rows(&mut self, taken: i64) -> Result<i64> {
-        const OF_MARIADB: &str = "SELECT CAST(variable_value AS SIGNED) FROM information_schema.global_status WHERE variable_name = 'INNODB_HISTORY_LIST_LENGTH'";
+        const OF_MARIADB: &str = "SELECT CAST(variable_value AS SIGNED) FROM information_schema.global_status \
+            WHERE variable_name = 'INNODB_HISTORY_LIST_LENGTH'";
         const OF_MYSQL: &str =
             "SELECT CAST(count AS SIGNED) FROM information_schema.innodb_metrics WHERE name = 'trx_rseg_history_len'";
         let sql = match self.maker {
