@@ -65,7 +65,7 @@ struct Scale {
     /// How many jobs a round of bulk work has in memory; stores that are slower do a part of them.
     #[arg(long, global = true, default_value_t = 100_000)]
     jobs: usize,
-    /// How many jobs are dispatched one at a time; the fastest server has done the first thousand before it is warm.
+    /// How many jobs are dispatched one at a time: so many that what warms up first does not count for much.
     #[arg(long, global = true, default_value_t = 10_000)]
     single: usize,
     /// How many times latency is taken.
